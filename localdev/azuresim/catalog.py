@@ -1,8 +1,8 @@
 """Sizes, prices and quotas of the simulated subscription: what can be rented, where, and for how much.
 
 VM prices are single figures of the Azure Retail Prices API, in prices.csv with their date (2026-08-22 from
-andy-diericks/azure-pricing-radar, else 2026-05-20 from anycloud-sh/catalog). A size without a row for a region is
-not sold there. Family names are the ones Microsoft.Compute/skus and usages report.
+andy-diericks/azure-pricing-radar, else 2026-05-20 from anycloud-sh/catalog). A size without a row for a region
+is not sold there. Family names are the ones Microsoft.Compute/skus and usages report.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Priority = Literal["Regular", "Spot"]
 
 HOURS_PER_MONTH = 730  # how Azure turns a monthly disk price into an hourly one
 
-# Standard static IPv4 address, USD per hour, attached or not (azure.microsoft.com/pricing/details/ip-addresses).
+# Standard static IPv4 address, attached or not (azure.microsoft.com/pricing/details/ip-addresses).
 PUBLIC_IP_USD_PER_HOUR = 0.005
 
 
@@ -69,8 +69,8 @@ def _sizes() -> Iterable[Size]:
 
 SIZES: Mapping[str, Size] = {size.name: size for size in _sizes()}
 
-# Cores a pay-as-you-go subscription may hold at once, by the names of Microsoft.Compute usages. GPU families start
-# at 0 in a new subscription and must be asked for; westeurope and northeurope are shown as after such a request.
+# Cores a pay-as-you-go subscription may hold at once, by the names of Microsoft.Compute usages. GPU families
+# start at 0 in a new subscription and must be asked for; westeurope and northeurope are as after a request.
 _NEW_SUBSCRIPTION: Mapping[str, int] = {
     "cores": 100,
     "lowPriorityCores": 100,
@@ -96,40 +96,17 @@ DEFAULT_QUOTAS: Mapping[str, Mapping[str, int]] = {
 }
 REGIONS = tuple(DEFAULT_QUOTAS)
 
-# Largest disk of a tier in GiB: disks are billed as the next larger tier (virtual-machines/disks-understand-billing).
+# Largest disk of a tier in GiB: a disk is billed as the next larger tier (disks-understand-billing).
 _TIER_GIB = {4: 32, 6: 64, 10: 128, 15: 256, 20: 512, 30: 1024, 40: 2048, 50: 4096}
-# Price list of managed disks, LRS, USD per month. Figures known for East US (2024); one price for all regions here.
+# Price list of managed disks, LRS, USD per month: East US figures of 2024, used for every region here.
 _USD_PER_MONTH = {
-    **{
-        "P4": 5.28,
-        "P6": 10.21,
-        "P10": 19.71,
-        "P15": 38.01,
-        "P20": 73.22,
-        "P30": 135.17,
-        "P40": 259.05,
-        "P50": 495.57,
-    },
-    **{
-        "E4": 2.40,
-        "E6": 4.80,
-        "E10": 9.60,
-        "E15": 19.20,
-        "E20": 38.40,
-        "E30": 76.80,
-        "E40": 153.60,
-        "E50": 307.20,
-    },
-    **{
-        "S4": 1.54,
-        "S6": 3.01,
-        "S10": 5.89,
-        "S15": 11.33,
-        "S20": 21.76,
-        "S30": 40.96,
-        "S40": 77.83,
-        "S50": 143.36,
-    },
+    f"{letter}{number}": usd
+    for letter, prices in {
+        "P": (5.28, 10.21, 19.71, 38.01, 73.22, 135.17, 259.05, 495.57),
+        "E": (2.40, 4.80, 9.60, 19.20, 38.40, 76.80, 153.60, 307.20),
+        "S": (1.54, 3.01, 5.89, 11.33, 21.76, 40.96, 77.83, 143.36),
+    }.items()
+    for number, usd in zip(_TIER_GIB, prices, strict=True)
 }
 _TIER_LETTER = {"premium_lrs": "P", "standardssd_lrs": "E", "standard_lrs": "S"}
 
@@ -156,9 +133,7 @@ def disk_tier(storage_account_type: str, size_gib: int) -> str:
     for number, largest_gib in _TIER_GIB.items():
         if size_gib <= largest_gib:
             return f"{letter}{number}"
-    raise NotSold(
-        f"no price for a disk of {size_gib} GiB; the largest known is {max(_TIER_GIB.values())} GiB"
-    )
+    raise NotSold(f"no price for a disk of {size_gib} GiB; the largest is {max(_TIER_GIB.values())} GiB")
 
 
 def disk_price_usd_per_hour(tier: str) -> float:

@@ -1,7 +1,7 @@
 """The bill: what every billable resource cost, to the second.
 
-A line is one uninterrupted stretch of one meter on one resource. Money is Decimal, so that a bill of a thousand
-lines adds up to the cent; seconds are whole, as Azure bills machines.
+A line is one uninterrupted stretch of one meter on one resource. Money is Decimal, so that a thousand lines
+add up to the cent; seconds are whole, as Azure bills machines.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NANO_DOLLAR = Decimal("0.000000001")
 
 @dataclass(frozen=True)
 class Line:
-    """One stretch of billing. `ended` is None while the meter runs; `usd` is then what it has cost until now."""
+    """One stretch of billing. `ended` is None while the meter runs; `usd` is then the cost until now."""
 
     resource_id: str
     meter: str
@@ -59,7 +59,7 @@ class _Stretch:
 
 
 class Meter:
-    """Starts and stops billing. Resource ids compare without case, as ARM's do. Safe to call from any thread."""
+    """Starts and stops billing. Ids compare without case, as ARM's do. Safe to call from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Meter:
     def start(
         self, resource_id: str, meter: str, usd_per_hour: float, at: float, tags: Mapping[str, str]
     ) -> None:
-        """Bill `resource_id` by `meter` from `at` on. Repeating it changes nothing; a new rate ends the old line."""
+        """Bill `resource_id` from `at` on. Repeating it changes nothing; a new rate ends the old line."""
         with self._lock:
             running = next((s for s in self._running(resource_id) if s.meter == meter), None)
             if running and running.usd_per_hour == usd_per_hour:
@@ -78,7 +78,7 @@ class Meter:
             self._stretches.append(_Stretch(resource_id, meter, usd_per_hour, at, tags=dict(tags)))
 
     def stop(self, resource_id: str, at: float, meter: str | None = None) -> None:
-        """End every running line of `resource_id` (or the one of `meter`). A stopped or unknown resource is fine."""
+        """End the running lines of `resource_id` (or the one of `meter`), if there are any."""
         with self._lock:
             for stretch in self._running(resource_id):
                 if meter is None or stretch.meter == meter:
