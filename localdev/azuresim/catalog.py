@@ -1,8 +1,8 @@
 """Sizes, prices and quotas of the simulated subscription: what can be rented, where, and for how much.
 
 VM prices are single figures of the Azure Retail Prices API, in prices.csv with their date (2026-08-22 from
-andy-diericks/azure-pricing-radar, else 2026-05-20 from anycloud-sh/catalog). A size without a row for a region
-is not sold there. Family names are the ones Microsoft.Compute/skus and usages report.
+andy-diericks/azure-pricing-radar, else 2026-05-20 from anycloud-sh/catalog). A size without a row for a
+region is not sold there. Family names are the ones Microsoft.Compute/skus and usages report.
 """
 
 from __future__ import annotations
