@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from shared.domain.lease import Lease
 from shared.domain.wire import Wire
 
 
@@ -16,7 +17,7 @@ class BlobRef(Wire):
 
 
 class JobRequest(Wire):
-    """The agent's code and the job it shall do, both in Blob Storage. `timeout_s` is the platform's own brake."""
+    """The agent's code and the job it shall do, both in Blob Storage. `timeout_s`: the platform's own brake."""
 
     id: str
     agent: BlobRef
@@ -46,3 +47,49 @@ class JobLook(Wire):
     message: str = ""
     machine_lost: bool = False
     poll_after_s: float = 15.0
+
+
+class JobStep(Wire):
+    """Hand `job` to the machine of `lease`."""
+
+    lease: Lease
+    job: JobRequest
+
+
+class JobQuery(Wire):
+    """Look at a job. `seen` is the progress stamp of the last look: only when it has not moved is Azure asked too."""
+
+    lease: Lease
+    job: str
+    seen: str = ""
+
+
+class Progress(Wire):
+    """What the agent on the machine says of its own work."""
+
+    state: str = "pending"
+    shards_total: int = 0
+    shards_done: int = 0
+    items_total: int = 0
+    items_done: int = 0
+    items_quarantined: int = 0
+    rows: int = 0
+    updated: str = ""
+    exit_code: int | None = None
+    error_type: str = ""
+    error_message: str = ""
+
+
+class JobReport(Wire):
+    """One look: the job's state from its own progress and, where that is not enough, from the machine."""
+
+    look: JobLook
+    progress: Progress = Progress()
+    cancel_requested: bool = False
+
+
+class WrittenJob(Wire):
+    """The job of a batch as stored. None when every shard of the batch is committed already."""
+
+    job: JobRequest | None = None
+    open_shards: int = 0

@@ -1,6 +1,6 @@
 """A lease: the right to one machine (or cluster) for one run, until a deadline.
 
-It is planned before anything is created, from values that replay the same, so a half-made machine is released too.
+It is planned before anything is created, from values that replay the same: a half-made machine is released too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Operation(Wire):
 
 
 class OwnedResource(Wire):
-    """Something in Azure that carries a lease's tags. `billable` while it costs money in the state it was seen in."""
+    """Something in Azure that carries a lease's tags."""
 
     id: str
     type: str
@@ -91,6 +91,33 @@ class Inventory(Wire):
 
     resources: tuple[OwnedResource, ...] = ()
     now: datetime
+
+
+class Remains(Wire):
+    """What is left of a lease after its release was begun: nothing, once it is over."""
+
+    resources: tuple[OwnedResource, ...] = ()
+    machine: MachineState = MachineState.ABSENT
+    poll_after_s: float = 15.0
+
+    @property
+    def bills_compute(self) -> bool:
+        return self.machine not in (MachineState.ABSENT, MachineState.DEALLOCATED)
+
+
+class LeaseOpening(Wire):
+    """The intent to create a machine, on record before anything is created."""
+
+    lease: Lease
+    at: datetime
+
+
+class LeaseClosing(Wire):
+    """The end of a lease. After it nothing may be created under its epoch."""
+
+    lease: Lease
+    at: datetime
+    remains: tuple[str, ...] = ()  # ids of what could not be taken away: the reaper's work
 
 
 class TagFault(ValueError):

@@ -38,6 +38,21 @@ class Headroom(Wire):
     reason: str = ""
 
 
+class HeadroomQuery(Wire):
+    """Which offers a declaration allows on `platform`, and whether `nodes` machines fit. Sizes and regions in order."""
+
+    platform: str
+    sizes: tuple[str, ...]
+    regions: tuple[str, ...]
+    priority: str
+    nodes: int = 1
+
+
+class HeadroomReport(Wire):
+    looks: tuple[Headroom, ...] = ()
+    bills: bool = True
+
+
 class Choice(Wire):
     """The offer taken (none if nothing fits) and one line of reason for every offer looked at."""
 
@@ -45,18 +60,38 @@ class Choice(Wire):
     reasons: tuple[str, ...]
 
 
-def choose_offer(headroom: tuple[Headroom, ...], *, refused: tuple[str, ...] = ()) -> Choice:
-    """The first available offer in declared order that was not `refused` earlier in this run (by its text).
+def choose_offer(headroom: tuple[Headroom, ...]) -> Choice:
+    """The first available offer in declared order.
 
     choose_offer((quota 0 in westeurope, room in northeurope)) -> northeurope, with both reasons kept.
     """
     reasons: list[str] = []
     for look in headroom:
-        if str(look.offer) in refused:
-            reasons.append(f"{look.offer}: refused earlier in this run")
-        elif not look.available:
+        if not look.available:
             reasons.append(f"{look.offer}: {look.reason}")
         else:
             reasons.append(f"{look.offer}: taken at ${look.offer.price_usd_per_hour:.4f}/h")
             return Choice(offer=look.offer, reasons=tuple(reasons))
     return Choice(offer=None, reasons=tuple(reasons))
+
+
+class Setback(Wire):
+    """An offer that did not serve: `refused` it was not to be had, otherwise its machine was had and lost."""
+
+    offer: Offer
+    refused: bool
+
+
+MAX_LOSSES = 2  # of machines at one priority, for one batch
+
+
+def next_offer(offers: tuple[Offer, ...], setbacks: tuple[Setback, ...]) -> Offer | None:
+    """The first offer still worth a try.
+
+    An offer that was refused is not asked again in this run. A lost machine is replaced once; the second loss at a
+    priority ends that priority: evicted twice from Spot, a batch goes on with a machine that stays.
+    """
+    refused = {str(s.offer) for s in setbacks if s.refused}
+    lost = [s.offer.priority for s in setbacks if not s.refused]
+    over = {priority for priority in Priority if lost.count(priority) >= MAX_LOSSES}
+    return next((o for o in offers if str(o) not in refused and o.priority not in over), None)

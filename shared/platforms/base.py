@@ -1,4 +1,4 @@
-"""What a platform must offer. One file each beside this one exports `PLATFORM`; the package finds them all."""
+"""What a platform must offer. Each file beside this one exports `PLATFORM`; the package finds them all."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from shared.domain.offers import Headroom, Offer
 
 
 class Provisioner(Protocol):
-    """Makes a lease's machine and takes it away. Every method sends one request or looks once; none waits; all may be repeated."""
+    """Makes a lease's machine and takes it away. A method sends one request or looks once, never waits, may be repeated."""
 
     def check_headroom(self, offers: Sequence[Offer], nodes: int) -> tuple[Headroom, ...]:
         """Quota and stock for each offer, in the order given. Changes nothing and costs nothing."""
 
     def begin_provision(self, lease: Lease) -> Operation:
-        """Create the machine under the lease's names, tags, identity and brakes, unless it is already there and ours.
+        """Create the machine under the lease's names, tags, identity and brakes, unless it is there and ours.
 
-        Raises ConflictError if the name is taken by something that does not carry this lease's tags, CapacityError
-        (no stock or quota), DeniedError, TransientError.
+        Raises ConflictError if the name is taken by something without this lease's tags, CapacityError (no stock or
+        quota), DeniedError, TransientError.
         """
 
     def observe_machine(self, lease: Lease) -> Machine:
         """Look once. A machine that is not there is ABSENT, never an error."""
 
     def begin_release(self, lease: Lease) -> Operation | None:
-        """Deallocate, so that it stops billing for compute; the disk stays. None if already deallocated or gone."""
+        """Deallocate, so that compute stops billing; the disk stays. None if already deallocated or gone."""
 
     def begin_delete(self, lease: Lease) -> Operation | None:
-        """Delete the machine and what came with it. None if nothing of it is left. Never touches what lacks our tags."""
+        """Delete the machine and what came with it; None if nothing is left. Never touches what lacks our tags."""
 
     def list_remains(self, lease: Lease) -> tuple[OwnedResource, ...]:
         """What still exists under this lease and epoch: machine, NIC, disks, addresses, schedules."""
 
     def list_owned(self) -> Inventory:
-        """Everything of this platform under this app's tags, in as few requests as Azure allows. For the reaper."""
+        """Everything of this platform under this app's tags, in few requests. For the reaper."""
 
     def begin_removal(self, resource: OwnedResource) -> None:
-        """Take away one resource that `list_owned` found: a machine is deallocated first and deleted on a later call.
+        """Take away one resource that `list_owned` found: a machine is deallocated first, deleted on a later call.
 
         Reads the resource's tags again right before, and raises ConflictError if they are not ours any more.
         """

@@ -1,0 +1,290 @@
+"""Batch scoring: freeze the inputs, muster machines, score every shard once, publish with proof, dismiss the machines."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import azure.durable_functions as df
+
+from shared.domain import names
+from shared.domain.cost import Charge, RunCost, worst_case_usd
+from shared.domain.errors import (
+    AppError,
+    Cancelled,
+    CapacityError,
+    JobFailed,
+    LeaseLost,
+    from_failure,
+    to_failure,
+)
+from shared.domain.jobs import JobQuery, JobReport, JobRequest, JobState, JobStep
+from shared.domain.lease import Lease
+from shared.domain.offers import HeadroomQuery, Offer, Setback, choose_offer, next_offer
+from shared.domain.registry import ModelQuery, ModelRef
+from shared.domain.scoring import (
+    BatchOutcome,
+    BatchRequest,
+    DiscardRequest,
+    FreezeRequest,
+    FrozenInputs,
+    PublishRequest,
+    Receipt,
+    RunOutcome,
+    RunState,
+    ScoreRequest,
+    WriteJobRequest,
+)
+from shared.durable import contracts
+from shared.durable.audit import AuditTrail
+from shared.durable.blueprint import orchestrator
+from shared.durable.flow import Flow, Outcome, Steps
+from shared.durable.leased import Held, leased
+
+bp = df.Blueprint()
+
+MAX_EPOCHS = 4  # machines tried for one batch: no capacity, no boot, eviction and loss all count
+FIRST_LOOK_S = 10.0
+LAST_LOOK_S = 120.0
+
+
+def _failed(outcome: RunOutcome) -> str | None:
+    return outcome.reason if outcome.state is RunState.FAILED else None
+
+
+@orchestrator(bp, contracts.SCORE_BATCH, fails=_failed)
+def score_batch(flow: Flow, request: ScoreRequest) -> Steps[RunOutcome]:
+    """Score a workload once.
+
+    1. Fix the model's version and freeze the inputs. Nothing new: buy nothing.
+    2. Choose an offer that has room and fits the budget, or fail at no cost.
+    3. Score the batches, a machine for each; every machine is released before its batch reports.
+    4. Publish if the scores cover the inputs; otherwise take back what was written.
+    5. Record the outcome and the cost, whatever happened.
+    """
+    trail = AuditTrail(flow, who=request.started_by)
+    account = Account(started=flow.now)
+    yield from trail.write("run started", request.run, why=request.reason)
+    try:
+        outcome = yield from _score(flow, trail, request, account)
+    except AppError as error:
+        state = RunState.CANCELLED if isinstance(error, Cancelled) else RunState.FAILED
+        flow.status("discarding", waiting_for="uncommitted parts to be deleted")
+        yield from flow.call(
+            contracts.DISCARD_SCORES, DiscardRequest(request=request, output_path=request.output_path)
+        )
+        outcome = account.outcome(request, state, reason=f"{type(error).__name__}: {error}")
+    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))
+    yield from trail.write("run ended", request.run, why=outcome.reason, after=outcome.state)
+    outcome = outcome.model_copy(update={"ended": flow.now, "audit_head": trail.head})
+    yield from flow.call(contracts.RECORD_OUTCOME, outcome)
+    flow.status(outcome.state, spent_usd=outcome.usd, notes=outcome.offers)
+    return outcome
+
+
+class Account:
+    """What a run has learnt and spent so far, so that its outcome tells it however the run ends."""
+
+    def __init__(self, started: datetime) -> None:
+        self.started = started
+        self.model: ModelRef | None = None
+        self.inputs: FrozenInputs | None = None
+        self.offers: tuple[str, ...] = ()
+        self.charges: tuple[Charge, ...] = ()
+        self.remains: tuple[str, ...] = ()
+
+    def outcome(
+        self, request: ScoreRequest, state: RunState, *, reason: str = "", receipt: Receipt | None = None
+    ) -> RunOutcome:
+        return RunOutcome(
+            run=request.run,
+            workload=request.workload.name,
+            slot=request.slot,
+            state=state,
+            reason=reason,
+            model=str(self.model or ""),
+            listed=self.inputs.items if self.inputs else 0,
+            receipt=receipt,
+            usd=RunCost.of(request.run, self.charges).usd,
+            charges=self.charges,
+            offers=self.offers,
+            teardown="Degraded" if self.remains else "Clean",
+            remains=self.remains,
+            started=self.started,
+        )
+
+
+def _score(flow: Flow, trail: AuditTrail, request: ScoreRequest, account: Account) -> Steps[RunOutcome]:
+    workload = request.workload
+    flow.status(
+        "freezing inputs", waiting_for=f"the list of {workload.input.container}/{workload.input.prefix}"
+    )
+    model = account.model = yield from flow.call(
+        contracts.READ_MODEL, ModelQuery(name=workload.model.name, version=workload.model.version)
+    )
+    inputs = account.inputs = yield from flow.call(
+        contracts.FREEZE_INPUTS, FreezeRequest(request=request, model=model)
+    )
+    if inputs.items == 0:
+        return account.outcome(request, RunState.NOTHING_NEW, reason="no new inputs; nothing was bought")
+
+    offers = yield from _offers(flow, request, account, machines=len(inputs.batches))
+    flow.status("scoring", waiting_for=f"{inputs.shards} shards on {len(inputs.batches)} machines")
+    batches = [
+        BatchRequest(request=request, model=model, inputs=inputs.manifest, index=batch.index,
+                     offers=offers, output_path=request.output_path)
+        for batch in inputs.batches
+    ]  # fmt: skip
+    outcomes = yield from flow.gather(contracts.SCORE_SHARDS, batches, lambda batch: batch.instance_id)
+    account.charges = tuple(c for o in outcomes if o.value for c in o.value.charges)
+    account.remains = tuple(r for o in outcomes if o.value for r in o.value.remains)
+    _raise_first_failure(outcomes)
+
+    flow.status("publishing", waiting_for="scores to be checked against the frozen inputs")
+    receipt = yield from flow.call(
+        contracts.PUBLISH_SCORES,
+        PublishRequest(request=request, model=model, inputs=inputs, output_path=request.output_path),
+    )
+    yield from trail.write(
+        "scores published", receipt.success.blob, before="absent", after=receipt.manifest.sha256
+    )
+    state = RunState.COMPLETED_WITH_QUARANTINE if receipt.quarantined else RunState.COMPLETED
+    return account.outcome(request, state, receipt=receipt)
+
+
+def _offers(
+    flow: Flow, request: ScoreRequest, account: Account, *, machines: int
+) -> Steps[tuple[Offer, ...]]:
+    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does."""
+    compute, limits = request.workload.compute, request.workload.limits
+    flow.status("preflight", waiting_for="quota and stock")
+    report = yield from flow.call(
+        contracts.CHECK_HEADROOM,
+        HeadroomQuery(platform=compute.platform, sizes=compute.sizes, regions=compute.regions,
+                      priority=compute.priority, nodes=machines),
+    )  # fmt: skip
+    choice = choose_offer(report.looks)
+    account.offers = choice.reasons
+    if choice.offer is None:
+        raise CapacityError("no offer has room: " + "; ".join(choice.reasons))
+    open_offers = tuple(look.offer for look in report.looks if look.available)
+    if limits.budget_usd is None:
+        return open_offers
+    ttl_s = limits.ttl.total_seconds()
+    affordable = tuple(
+        o for o in open_offers if worst_case_usd(o, machines=machines, ttl_s=ttl_s) <= limits.budget_usd
+    )
+    if not affordable:
+        least = min(worst_case_usd(o, machines=machines, ttl_s=ttl_s) for o in open_offers)
+        raise CapacityError(
+            f"budget: {machines} machines for {limits.ttl} cost up to ${least:.2f}, "
+            f"limits.budgetUsd is ${limits.budget_usd:.2f}; raise it, or lower limits.ttl or compute.instances"
+        )
+    return affordable
+
+
+@orchestrator(bp, contracts.SCORE_SHARDS)
+def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
+    """Score one batch of shards on one machine, on another if the first cannot be had or is lost.
+
+    Shards that are committed stay committed: a later epoch scores only the open ones. Gives the error as part of the
+    outcome, so that what was spent is told also when the work failed.
+    """
+    trail = AuditTrail(flow, who=batch.request.started_by)
+    charges: list[Charge] = []
+    remains: list[str] = []
+    setbacks: list[Setback] = []
+    error: AppError | None = None
+    for epoch in range(1, MAX_EPOCHS + 1):
+        offer = next_offer(batch.offers, tuple(setbacks))
+        if offer is None:
+            break
+        held, error = Held(), None
+        try:
+            lease = _lease(flow, batch, offer, epoch)
+            yield from leased(flow, trail, lease, held, lambda lease: _run_job(flow, trail, batch, lease))
+        except AppError as caught:
+            error = caught
+        charges += [held.charge] if held.charge else []
+        remains += held.remains
+        if not isinstance(error, CapacityError | LeaseLost):
+            break
+        setbacks.append(Setback(offer=offer, refused=isinstance(error, CapacityError)))
+    return BatchOutcome(
+        index=batch.index,
+        charges=tuple(charges),
+        setbacks=tuple(f"{'refused' if s.refused else 'lost'}: {s.offer}" for s in setbacks),
+        remains=tuple(remains),
+        audit_head=trail.head,
+        failure=to_failure(error) if error else None,
+    )
+
+
+def _lease(flow: Flow, batch: BatchRequest, offer: Offer, epoch: int) -> Lease:
+    return Lease(
+        id=names.lease_id(batch.request.run, "score", batch.index),
+        owner=batch.request.run,
+        epoch=epoch,
+        platform=batch.request.workload.compute.platform,
+        offer=offer,
+        deadline=flow.now + batch.request.workload.limits.ttl,
+    )
+
+
+def _run_job(flow: Flow, trail: AuditTrail, batch: BatchRequest, lease: Lease) -> Steps[None]:
+    """Hand the open shards to the machine and wait for their end. Raises JobFailed, LeaseLost, Cancelled."""
+    limit = batch.request.workload.limits.deadline
+    written = yield from flow.call(
+        contracts.WRITE_JOB,
+        WriteJobRequest(
+            batch=batch, epoch=lease.epoch, workers=lease.offer.vcpus, timeout_s=int(limit.total_seconds())
+        ),
+    )
+    if written.job is None:
+        return
+    yield from flow.call(contracts.SUBMIT_JOB, JobStep(lease=lease, job=written.job))
+    yield from trail.write(
+        "job submitted", written.job.id, why=f"{written.open_shards} open shards", before="absent"
+    )
+    try:
+        yield from _await_job(flow, lease, written.job, deadline=flow.now + limit)
+    except Cancelled:
+        yield from flow.call(contracts.CANCEL_JOB, JobQuery(lease=lease, job=written.job.id))
+        raise
+
+
+def _await_job(flow: Flow, lease: Lease, job: JobRequest, *, deadline: datetime) -> Steps[None]:
+    """Look at the job until it is over: seldom enough for the history, often enough not to pay for an idle machine."""
+    began, seen = flow.now, ""
+    while True:
+        delay = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), LAST_LOOK_S)
+        flow.status("scoring", waiting_for=f"job {job.id} on {lease.offer.size}", next_look_s=delay)
+        yield from flow.rest(delay)
+        report = yield from flow.call(contracts.OBSERVE_JOB, JobQuery(lease=lease, job=job.id, seen=seen))
+        if report.cancel_requested:
+            raise Cancelled("cancelled by request")
+        if report.look.machine_lost:
+            raise LeaseLost(f"{lease.offer} was lost while job {job.id} ran: {report.look.message}")
+        if report.look.state.is_over:
+            return _judge(job, report)
+        if flow.now >= deadline:
+            raise JobFailed(f"job {job.id} was not over after limits.deadline; its machine is released")
+        seen = report.progress.updated
+
+
+def _judge(job: JobRequest, report: JobReport) -> None:
+    """Raises JobFailed unless the job succeeded by its own word and by its exit code."""
+    look, progress = report.look, report.progress
+    if look.state is JobState.SUCCEEDED and progress.shards_done == progress.shards_total:
+        return
+    reason = f"{progress.error_type}: {progress.error_message}" if progress.error_type else look.message
+    raise JobFailed(f"job {job.id} {look.state}, exit code {look.exit_code}: {reason or 'no reason given'}")
+
+
+def _raise_first_failure(outcomes: list[Outcome[BatchOutcome]]) -> None:
+    """Raises the first batch's failure, naming how many failed. The others' work is kept by their commit records."""
+    errors = [o.error for o in outcomes if o.error]
+    errors += [from_failure(o.value.failure) for o in outcomes if o.value and o.value.failure]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise JobFailed(f"{len(errors)} of {len(outcomes)} batches failed; the first: {errors[0]}")

@@ -1,0 +1,37 @@
+"""Upkeep: what must happen whether or not any run remembers to do it."""
+
+from __future__ import annotations
+
+import azure.durable_functions as df
+
+from shared.domain.errors import AppError
+from shared.domain.upkeep import ReapReport, ReapRequest
+from shared.durable import contracts
+from shared.durable.audit import AuditTrail
+from shared.durable.blueprint import orchestrator
+from shared.durable.flow import Flow, Steps
+
+bp = df.Blueprint()
+
+
+@orchestrator(bp, contracts.REAP_LEASES)
+def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
+    """Take one step towards zero for every machine that is nobody's: deallocate it, or delete it.
+
+    1. List what carries this app's tags, and Azure's own time.
+    2. For each resource whose deadline passed or whose owner is over: one removing request.
+    It never waits for Azure: the next pass, a minute later, sees what is left and goes on. So it cannot hang, and a
+    pass that dies costs one minute.
+    """
+    overdue = yield from flow.call(contracts.LIST_LEASES, request)
+    if not overdue.removals:
+        return ReapReport(alive=overdue.alive)
+    trail = AuditTrail(flow, who="reaper")
+    failed: list[str] = []
+    for removal in overdue.removals:
+        try:
+            yield from flow.call(contracts.REMOVE_RESOURCE, removal)
+            yield from trail.write("removal begun", removal.resource.id, why=removal.reason)
+        except AppError as error:
+            failed.append(f"{removal.resource.name}: {error}")
+    return ReapReport(removed=len(overdue.removals) - len(failed), failed=tuple(failed), alive=overdue.alive)

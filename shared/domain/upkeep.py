@@ -1,0 +1,56 @@
+"""Which machines are nobody's any more. Decided from their tags alone, never from our own memory."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from shared.domain.lease import TAG_OWNER, OwnedResource, TagFault, deadline_of
+from shared.domain.wire import Wire
+
+MAX_REMOVALS_PER_PASS = 32  # a wrong idea must not empty the group in a minute; the next pass goes on
+GRACE = timedelta(minutes=2)  # after the deadline, for the run's own release to finish first
+
+
+class ReapRequest(Wire):
+    """`owners_over`: runs that are known to have ended, whose machines need not wait for their deadline."""
+
+    owners_over: tuple[str, ...] = ()
+
+
+class Removal(Wire):
+    platform: str
+    resource: OwnedResource
+    reason: str
+
+
+class Overdue(Wire):
+    """What one look found. `now` is Azure's time of the look; `alive` counts leases that are in order."""
+
+    removals: tuple[Removal, ...] = ()
+    alive: int = 0
+    left_for_next_pass: int = 0
+    now: datetime
+
+
+class ReapReport(Wire):
+    removed: int = 0
+    failed: tuple[str, ...] = ()
+    alive: int = 0
+
+
+def reason_to_remove(resource: OwnedResource, *, now: datetime, owners_over: frozenset[str]) -> str | None:
+    """Why this resource must go, or None while its lease is alive.
+
+    Its deadline passed (two minutes' grace, in which the run's own release may still be at work), its deadline cannot
+    be read, or its owner is over.
+    """
+    owner = resource.tags.get(TAG_OWNER, "")
+    if owner in owners_over:
+        return f"its owner {owner} is over"
+    try:
+        deadline = deadline_of(resource.tags)
+    except TagFault as fault:
+        return f"unreadable deadline: {fault}"
+    if now >= deadline + GRACE:
+        return f"its deadline {deadline.isoformat()} passed"
+    return None

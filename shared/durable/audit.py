@@ -1,0 +1,28 @@
+"""An orchestration's own chain of audit records: each names the hash of the one before it."""
+
+from __future__ import annotations
+
+from shared.domain.audit import GENESIS, AuditEntry
+from shared.durable import contracts
+from shared.durable.flow import Flow, Steps
+
+
+class AuditTrail:
+    """Writes records in order. The chain's name is the orchestration's id, its time the orchestration's clock."""
+
+    def __init__(self, flow: Flow, who: str) -> None:
+        self._flow = flow
+        self._who = who
+        self._seq = 0
+        self.head = GENESIS
+
+    def write(
+        self, what: str, target: str, *, why: str = "", before: str = "", after: str = ""
+    ) -> Steps[None]:
+        self._seq += 1
+        entry = AuditEntry(
+            chain=self._flow.instance_id, seq=self._seq, prev=self.head, at=self._flow.now,
+            who=self._who, what=what, target=target, why=why, before=before, after=after,
+        )  # fmt: skip
+        link = yield from self._flow.call(contracts.AUDIT, entry)
+        self.head = link.digest

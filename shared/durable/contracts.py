@@ -1,0 +1,55 @@
+"""Every step once: its name, what goes in, what comes out. The table of all that crosses the durable boundary.
+
+A step's name is the name of its function, so that a name seen in a portal is found by one grep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.domain import audit, cost, jobs, lease, offers, registry, scoring, upkeep
+from shared.domain.wire import Wire
+
+
+@dataclass(frozen=True)
+class Step[I: Wire, O: Wire]:
+    """An activity or an orchestrator, as its caller sees it."""
+
+    name: str
+    input: type[I]
+    output: type[O]
+
+
+class Nothing(Wire):
+    """The answer of a step whose effect is all there is to say."""
+
+
+SCORE_BATCH = Step("score_batch", scoring.ScoreRequest, scoring.RunOutcome)
+SCORE_SHARDS = Step("score_shards", scoring.BatchRequest, scoring.BatchOutcome)
+REAP_LEASES = Step("reap_leases", upkeep.ReapRequest, upkeep.ReapReport)
+
+CHECK_HEADROOM = Step("check_headroom", offers.HeadroomQuery, offers.HeadroomReport)
+BEGIN_PROVISION = Step("begin_provision", lease.Lease, lease.Operation)
+OBSERVE_MACHINE = Step("observe_machine", lease.Lease, lease.Machine)
+BEGIN_RELEASE = Step("begin_release", lease.Lease, lease.Operation)
+BEGIN_DELETE = Step("begin_delete", lease.Lease, lease.Operation)
+OBSERVE_RELEASE = Step("observe_release", lease.Lease, lease.Remains)
+
+SUBMIT_JOB = Step("submit_job", jobs.JobStep, lease.Operation)
+OBSERVE_JOB = Step("observe_job", jobs.JobQuery, jobs.JobReport)
+CANCEL_JOB = Step("cancel_job", jobs.JobQuery, Nothing)
+
+READ_MODEL = Step("read_model", registry.ModelQuery, registry.ModelRef)
+
+FREEZE_INPUTS = Step("freeze_inputs", scoring.FreezeRequest, scoring.FrozenInputs)
+WRITE_JOB = Step("write_job", scoring.WriteJobRequest, jobs.WrittenJob)
+PUBLISH_SCORES = Step("publish_scores", scoring.PublishRequest, scoring.Receipt)
+DISCARD_SCORES = Step("discard_scores", scoring.DiscardRequest, Nothing)
+RECORD_OUTCOME = Step("record_outcome", scoring.RunOutcome, Nothing)
+
+OPEN_LEASE = Step("open_lease", lease.LeaseOpening, Nothing)
+CLOSE_LEASE = Step("close_lease", lease.LeaseClosing, Nothing)
+LIST_LEASES = Step("list_leases", upkeep.ReapRequest, upkeep.Overdue)
+REMOVE_RESOURCE = Step("remove_resource", upkeep.Removal, Nothing)
+RECORD_COST = Step("record_cost", cost.RunCost, Nothing)
+AUDIT = Step("write_audit", audit.AuditEntry, audit.AuditLink)

@@ -1,0 +1,164 @@
+"""A machine held for as long as a piece of work lasts: the first of three guarantees that none is forgotten.
+
+The second is in the creating request (tags, the platform's own brake), the third is `reap_leases`. Each assumes that
+the one before it failed. Release is never in a `finally`: between replays the runtime drops the generator, and a
+`finally` would run while the job is merely waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.cost import Charge, charge
+from shared.domain.errors import AppError, LeaseLost
+from shared.domain.lease import (
+    Lease,
+    LeaseClosing,
+    LeaseOpening,
+    Machine,
+    MachineState,
+    Operation,
+    OwnedResource,
+    Remains,
+)
+from shared.durable import contracts
+from shared.durable.audit import AuditTrail
+from shared.durable.contracts import Step
+from shared.durable.flow import Flow, Steps
+
+BOOT_DEADLINE = timedelta(minutes=15)  # Karpenter deletes a machine that has not registered by then
+RELEASE_DEADLINE = timedelta(minutes=20)
+LOOKS_PER_REQUEST = 12
+CONFIRM_AFTER_S = 30.0  # ARM's reads may lag its writes: gone means gone in two looks this far apart
+
+
+@dataclass
+class Held:
+    """What the caller learns of a lease, also when the body failed."""
+
+    charge: Charge | None = None
+    remains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Released:
+    """`stopped` is when compute was read back as no longer billing."""
+
+    remains: Remains
+    stopped: datetime
+
+
+def leased[T](
+    flow: Flow, trail: AuditTrail, lease: Lease, held: Held, body: Callable[[Lease], Steps[T]]
+) -> Steps[T]:
+    """Provision `lease`, run `body` on it, release it. Raises what the body raised, after the release.
+
+    The machine is released whatever happened, also when it was only half made. What could not be taken away is in
+    `held.remains`; it does not change the result of the body, and the reaper owns it.
+    """
+    since = flow.now
+    yield from flow.call(contracts.OPEN_LEASE, LeaseOpening(lease=lease, at=since))
+    yield from trail.write("lease opened", lease.id, why=str(lease.offer), before="absent")
+    try:
+        yield from provision(flow, lease)
+        yield from trail.write("machine ready", lease.id, before="creating", after="ready")
+        result = yield from body(lease)
+    except Exception as error:
+        flow.note("body failed, releasing", lease=lease.id, error=str(error))
+        yield from _release_and_record(
+            flow, trail, lease, held, since, why=f"{type(error).__name__}: {error}"
+        )
+        raise
+    yield from _release_and_record(flow, trail, lease, held, since, why="work done")
+    return result
+
+
+def provision(flow: Flow, lease: Lease) -> Steps[Machine]:
+    """Create the lease's machine and wait until it is ready. Raises CapacityError, LeaseLost after the boot deadline."""
+    flow.status("provisioning", waiting_for=f"create {lease.offer}", lease=lease.id, billing_since=flow.now,
+                usd_per_hour=lease.offer.price_usd_per_hour * lease.nodes)  # fmt: skip
+    operation = yield from flow.call(contracts.BEGIN_PROVISION, lease)
+    deadline, poll_s = min(flow.now + BOOT_DEADLINE, lease.deadline), operation.poll_after_s
+    while True:
+        flow.status("provisioning", waiting_for=f"{lease.offer} to be ready", next_look_s=poll_s)
+        yield from flow.rest(poll_s)
+        machine = yield from flow.call(contracts.OBSERVE_MACHINE, lease)
+        if machine.state is MachineState.READY:
+            flow.status("ready", machine=lease.offer.size)
+            return machine
+        if flow.now >= deadline:
+            raise LeaseLost(
+                f"{lease.offer} was not ready by {deadline.isoformat()}: last seen {machine.state}"
+            )
+        poll_s = machine.poll_after_s
+
+
+def release(flow: Flow, lease: Lease) -> Steps[Released]:
+    """Deallocate, delete, and look until nothing is left, twice. Gives what is left at the release deadline.
+
+    Level-triggered: every refusal (409, 429) is answered by looking again, never taken for done or for hopeless.
+    """
+    deadline = flow.now + RELEASE_DEADLINE
+    yield from _try(flow, contracts.BEGIN_RELEASE, lease)
+    remains = yield from _watch(flow, lease, deadline, "deallocation", lambda left: not left.bills_compute)
+    stopped = flow.now
+    while remains.resources and flow.now < deadline:
+        yield from _try(flow, contracts.BEGIN_DELETE, lease)
+        remains = yield from _watch(flow, lease, deadline, "deletion", lambda left: not left.resources)
+        if not remains.resources:
+            yield from flow.sleep(CONFIRM_AFTER_S)
+            remains = yield from _look(flow, lease)
+    return Released(remains=remains, stopped=stopped)
+
+
+def _watch(
+    flow: Flow, lease: Lease, deadline: datetime, what: str, is_over: Callable[[Remains], bool]
+) -> Steps[Remains]:
+    """Look a dozen times at most, until `is_over` or the deadline; the caller asks Azure again or gives up."""
+    remains = yield from _look(flow, lease)
+    for _ in range(LOOKS_PER_REQUEST):
+        if is_over(remains) or flow.now >= deadline:
+            break
+        flow.status("releasing", waiting_for=f"{what} of {lease.offer}", next_look_s=remains.poll_after_s)
+        yield from flow.sleep(remains.poll_after_s)
+        remains = yield from _look(flow, lease)
+    return remains
+
+
+def _look(flow: Flow, lease: Lease) -> Steps[Remains]:
+    """One look; a look that Azure refused counts as "still there", so that nothing is believed gone unseen."""
+    try:
+        return (yield from flow.call(contracts.OBSERVE_RELEASE, lease))
+    except AppError as error:
+        flow.note("cannot see the release", lease=lease.id, error=str(error))
+        unseen = OwnedResource(id=f"unseen/{lease.id}", type=str(error)[:200])
+        return Remains(resources=(unseen,), machine=MachineState.READY)
+
+
+def _try(flow: Flow, step: Step[Lease, Operation], lease: Lease) -> Steps[None]:
+    """Send a request of the release. A refusal is noted, not raised: the next look decides."""
+    try:
+        yield from flow.call(step, lease)
+    except AppError as error:
+        flow.note("release refused, looking again", step=step.name, lease=lease.id, error=str(error))
+
+
+def _release_and_record(
+    flow: Flow, trail: AuditTrail, lease: Lease, held: Held, since: datetime, *, why: str
+) -> Steps[None]:
+    released = yield from release(flow, lease)
+    held.remains = tuple(r.id for r in released.remains.resources)
+    held.charge = charge(
+        lease=lease.id,
+        epoch=lease.epoch,
+        offer=lease.offer,
+        nodes=lease.nodes,
+        since=since,
+        until=released.stopped,
+    )
+    yield from flow.call(contracts.CLOSE_LEASE, LeaseClosing(lease=lease, at=flow.now, remains=held.remains))
+    after = f"{len(held.remains)} resources left" if held.remains else "absent"
+    yield from trail.write("lease closed", lease.id, why=why, before="held", after=after)
+    flow.status("released", billing_since=None, usd_per_hour=0.0, spent_usd=held.charge.usd)
