@@ -12,7 +12,7 @@ from shared.domain.offers import Headroom, Offer
 
 
 class Provisioner(Protocol):
-    """Makes a lease's machine and takes it away. A method sends one request or looks once, never waits, may be repeated."""
+    """Makes a lease's machine and takes it away. A method sends one request or looks once, and may be repeated."""
 
     def check_headroom(self, offers: Sequence[Offer], nodes: int) -> tuple[Headroom, ...]:
         """Quota and stock for each offer, in the order given. Changes nothing and costs nothing."""

@@ -1,0 +1,74 @@
+"""Machines: one request or one look each. What a platform knows stays in shared/platforms."""
+
+from __future__ import annotations
+
+import azure.durable_functions as df
+from shared.domain.price_book import offers_for
+
+from shared.azure import classify, ledger
+from shared.domain.errors import Cancelled, LeaseLost
+from shared.domain.lease import Lease, Machine, MachineState, Operation, Remains
+from shared.domain.offers import HeadroomQuery, HeadroomReport
+from shared.durable import contracts
+from shared.durable.blueprint import activity
+from shared.platforms import platform
+
+bp = df.Blueprint()
+
+
+@activity(bp, contracts.CHECK_HEADROOM)
+def check_headroom(query: HeadroomQuery) -> HeadroomReport:
+    """Quota and stock for every offer the declaration allows. Buys nothing."""
+    where = platform(query.platform)
+    offers = offers_for(query.sizes, query.regions, query.priority) if where.bills else ()
+    return HeadroomReport(looks=where.provisioner.check_headroom(offers, query.nodes), bills=where.bills)
+
+
+@activity(bp, contracts.BEGIN_PROVISION)
+def begin_provision(lease: Lease) -> Operation:
+    """Create the lease's machine, if the lease is still open and its run is not cancelled.
+
+    A late copy of this call, delivered after the release, must not make a machine: so the record is read here, right
+    before the request. What slips through that moment carries tags, and the reaper finds it.
+    """
+    if ledger.is_lease_closed(lease):
+        raise LeaseLost(
+            f"lease {lease.id} epoch {lease.epoch} is closed; nothing is created under it any more"
+        )
+    if ledger.is_cancel_requested(lease.owner):
+        raise Cancelled(f"{lease.owner} is cancelled")
+    return platform(lease.platform).provisioner.begin_provision(lease)
+
+
+@activity(bp, contracts.OBSERVE_MACHINE)
+def observe_machine(lease: Lease) -> Machine:
+    """Look once. Raises what Azure's refusal means if provisioning failed, LeaseLost if the machine is gone."""
+    machine = platform(lease.platform).provisioner.observe_machine(lease)
+    if machine.state is MachineState.FAILED:
+        raise classify.error_for(machine.code, machine.message, target=str(lease.offer))
+    if machine.state in (MachineState.DEALLOCATED, MachineState.DEALLOCATING, MachineState.DELETING):
+        raise LeaseLost(f"{lease.offer} was {machine.state} before it was ready")
+    return machine
+
+
+@activity(bp, contracts.BEGIN_RELEASE)
+def begin_release(lease: Lease) -> Operation:
+    """Deallocate: from here on it must stop billing."""
+    return platform(lease.platform).provisioner.begin_release(lease) or Operation()
+
+
+@activity(bp, contracts.BEGIN_DELETE)
+def begin_delete(lease: Lease) -> Operation:
+    """Delete the machine and everything that came with it."""
+    return platform(lease.platform).provisioner.begin_delete(lease) or Operation()
+
+
+@activity(bp, contracts.OBSERVE_RELEASE)
+def observe_release(lease: Lease) -> Remains:
+    """What is left, by looking at the things themselves."""
+    provisioner = platform(lease.platform).provisioner
+    machine = provisioner.observe_machine(lease)
+    settled = machine.state in (MachineState.ABSENT, MachineState.DEALLOCATED)
+    # One list is one more request: it is only made when the machine itself has nothing more to say.
+    resources = provisioner.list_remains(lease) if settled else ()
+    return Remains(resources=resources, machine=machine.state, poll_after_s=machine.poll_after_s)

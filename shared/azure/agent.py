@@ -1,0 +1,52 @@
+"""The agent's code, and the user's scoring code, in Blob Storage under names that are their digests."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from node import package
+from shared.azure import blob
+from shared.config import settings
+from shared.domain.errors import SpecError
+from shared.domain.jobs import BlobRef
+from shared.domain.workload import BatchScoring
+
+
+@cache
+def upload_agent() -> BlobRef:
+    """Put this app's agent in place, once per process; the same sources give the same blob."""
+    archive = package.build_agent()
+    return _upload("node", archive.data, archive.sha256)
+
+
+def scoring_code(workload: BatchScoring) -> package.Archive | None:
+    """The user's scoring code as a zip, or None where the built-in scorer does it. Raises SpecError if it is absent."""
+    if workload.scoring is None:
+        return None
+    folder = Path(workload.scoring.code)
+    if not (folder / workload.scoring.entry).is_file():
+        raise SpecError(
+            f"scoring.code: {folder / workload.scoring.entry} is not in the deployed app; "
+            "scoring.code names a folder relative to the app's root, scoring.entry a file in it"
+        )
+    return package.build_folder(folder)
+
+
+def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
+    """The job's `code` entry, or None for the built-in scorer."""
+    archive = scoring_code(workload)
+    if archive is None or workload.scoring is None:
+        return None
+    ref = _upload("scoring", archive.data, archive.sha256)
+    return {
+        **ref.model_dump(mode="json"),
+        "entry": workload.scoring.entry,
+        "mini_batch_size": workload.scoring.mini_batch_size,
+    }
+
+
+def _upload(kind: str, data: bytes, sha256: str) -> BlobRef:
+    ref = BlobRef(container=settings().state_container, blob=f"code/{kind}-{sha256[:16]}.zip", sha256=sha256)
+    blob.create_only(ref.container, ref.blob, data)
+    return ref

@@ -1,0 +1,74 @@
+"""Starting and asking after orchestrations: the only caller of the durable client, in the subset that 1.7.0 has too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import azure.durable_functions as df
+
+from shared.domain.report import InstanceLook
+from shared.domain.scoring import RunOutcome
+from shared.domain.status import RunStatus
+from shared.domain.wire import Wire
+from shared.durable import wire
+from shared.durable.contracts import Step
+from shared.durable.flow import CANCEL_EVENT
+
+
+class Orchestrations:
+    """The task hub, in our words."""
+
+    def __init__(self, client: df.DurableOrchestrationClient) -> None:
+        self._client = client
+
+    async def start[I: Wire, O: Wire](self, step: Step[I, O], request: I, instance_id: str) -> None:
+        """Start an instance. Whether it may start is `start_once`'s business: an id is not a lock."""
+        await self._client.start_new(step.name, instance_id, wire.to_wire(request))
+
+    async def look(self, instance_id: str) -> InstanceLook | None:
+        """One instance, or None if the hub does not know it."""
+        status = await self._client.get_status(instance_id)
+        if not status or status.runtime_status is None:
+            return None
+        return _look(status)
+
+    async def look_all(self, instance_ids: Iterable[str]) -> list[InstanceLook]:
+        looks = await asyncio.gather(*(self.look(i) for i in instance_ids))
+        return [look for look in looks if look]
+
+    async def list(self, step: Step[Any, Any]) -> list[InstanceLook]:
+        """Every instance of an orchestrator, newest first."""
+        statuses = await self._client.get_status_all()
+        looks = [_look(s) for s in statuses if s.name == step.name]
+        return sorted(looks, key=lambda look: look.created or datetime.min.replace(tzinfo=UTC), reverse=True)
+
+    async def wake_to_cancel(self, instance_ids: Iterable[str], reason: str) -> None:
+        """Wake instances that wait, so that they see the cancellation on record now and not at their next look."""
+        for look in await self.look_all(instance_ids):
+            if not look.is_over:
+                await self._client.raise_event(look.id, CANCEL_EVENT, reason)
+
+
+def _look(status: df.DurableOrchestrationStatus) -> InstanceLook:
+    runtime = status.runtime_status.name
+    answer = status.output
+    outcome = None
+    if isinstance(answer, dict) and isinstance(answer.get("ok"), dict) and "run" in answer["ok"]:
+        outcome = RunOutcome.model_validate(answer["ok"])
+    custom = status.custom_status
+    return InstanceLook(
+        id=status.instance_id,
+        runtime=runtime,
+        status=RunStatus.model_validate(custom) if isinstance(custom, dict) else None,
+        created=_aware(status.created_time),
+        as_of=_aware(status.last_updated_time),
+        outcome=outcome,
+        error=str(answer) if runtime == "Failed" and answer else "",
+    )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

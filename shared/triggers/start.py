@@ -1,0 +1,89 @@
+"""Starting a run exactly once: the claim is a create-only blob, the instance id alone is no lock."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from shared.azure import ledger
+from shared.domain.errors import ConflictError
+from shared.domain.scoring import ScoreRequest
+from shared.durable import contracts
+from shared.durable.client import Orchestrations
+
+
+@dataclass(frozen=True)
+class Started:
+    """`fresh` is False when the run had been started before: by a redelivery, a second timer, or the same key."""
+
+    run: str
+    fresh: bool
+
+
+class KeyReused(ConflictError):
+    """The same idempotency key came with another request."""
+
+
+async def start_once(
+    orchestrations: Orchestrations, request: ScoreRequest, *, fingerprint: str = ""
+) -> Started:
+    """Start `request.run` if nobody has. Safe to repeat at any point, also after a crash between claim and start.
+
+    Raises KeyReused when the run was claimed for a request with another fingerprint.
+    """
+    fresh = await asyncio.to_thread(_claim, request, fingerprint)
+    claimed = request if fresh else await asyncio.to_thread(_claimed_request, request, fingerprint)
+    if await _has_run(orchestrations, request.run):
+        return Started(run=request.run, fresh=False)
+    await orchestrations.start(contracts.SCORE_BATCH, claimed, request.run)
+    await asyncio.to_thread(ledger.delete, _unstarted(request.run))
+    return Started(run=request.run, fresh=fresh)
+
+
+async def start_forgotten(orchestrations: Orchestrations) -> list[str]:
+    """Start every claim that a crash left without its run. The same claim may be looked at by two at once."""
+    started = []
+    for path in await asyncio.to_thread(ledger.list_paths, "claims/unstarted/"):
+        claim = await asyncio.to_thread(ledger.read, f"claims/{path.rsplit('/', 1)[-1]}")
+        if claim is None:  # the crash was before the claim: nobody was promised anything
+            await asyncio.to_thread(ledger.delete, path)
+            continue
+        request = ScoreRequest.model_validate(claim["request"])
+        if (await start_once(orchestrations, request, fingerprint=claim["fingerprint"])).fresh is False:
+            await asyncio.to_thread(ledger.delete, path)
+        started.append(request.run)
+    return started
+
+
+def fingerprint_of(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _unstarted(run: str) -> str:
+    return f"claims/unstarted/{run}.json"
+
+
+def _claim(request: ScoreRequest, fingerprint: str) -> bool:
+    ledger.put(_unstarted(request.run), {"run": request.run})
+    return ledger.claim(
+        f"claims/{request.run}.json", {"request": request.model_dump(mode="json"), "fingerprint": fingerprint}
+    )
+
+
+def _claimed_request(request: ScoreRequest, fingerprint: str) -> ScoreRequest:
+    claim = ledger.read(f"claims/{request.run}.json")
+    if claim is None:
+        return request
+    if claim["fingerprint"] != fingerprint:
+        raise KeyReused(
+            f"{request.run} was started by another request under the same key", code="IdempotencyKeyReused"
+        )
+    return ScoreRequest.model_validate(claim["request"])
+
+
+async def _has_run(orchestrations: Orchestrations, run: str) -> bool:
+    """Whether the run exists or is over: a finished run that was purged from the hub must not run again."""
+    if await orchestrations.look(run) is not None:
+        return True
+    return await asyncio.to_thread(ledger.read, f"runs/{run}/outcome.json") is not None

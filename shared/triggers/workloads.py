@@ -1,0 +1,52 @@
+"""The declarations that were deployed with the app: every YAML file in the workloads folder, checked."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from shared.config import settings
+from shared.domain.errors import NotFoundError, SpecErrors
+from shared.domain.price_book import SIZES
+from shared.domain.workload import MAX_BYTES, BatchScoring, parse_workload
+from shared.platforms import platforms
+
+
+def read_workload(path: Path) -> BatchScoring:
+    """One declaration. Raises SpecErrors with every fault in it."""
+    with path.open("rb") as file:
+        text = file.read(MAX_BYTES + 1).decode("utf-8", errors="replace")
+    return parse_workload(text, source=path.name, platforms=tuple(platforms()), sizes=tuple(SIZES))
+
+
+@cache
+def load_workloads() -> tuple[dict[str, BatchScoring], tuple[SpecErrors, ...]]:
+    """Every declaration by name, and the faults of those that could not be read: one bad file stops no other.
+
+    Read once: a deployed app's files do not change under it.
+    """
+    found: dict[str, BatchScoring] = {}
+    faults: list[SpecErrors] = []
+    for path in sorted(settings().workloads.glob("*.yaml")):
+        try:
+            workload = read_workload(path)
+        except SpecErrors as error:
+            faults.append(error)
+            continue
+        if workload.name in found:
+            faults.append(
+                SpecErrors(f"{path.name}: name {workload.name} is declared twice", source=path.name)
+            )
+            continue
+        found[workload.name] = workload
+    return found, tuple(faults)
+
+
+def find_workload(name: str) -> BatchScoring:
+    """The workload called `name`. Raises NotFoundError naming those there are."""
+    found, _ = load_workloads()
+    if name not in found:
+        raise NotFoundError(
+            f"no workload {name!r} is deployed; there are: {', '.join(found) or 'none'}", code="NoWorkload"
+        )
+    return found[name]
