@@ -1,0 +1,1 @@
+"""The rules of the house: no I/O, no clock, no environment, no Azure."""
