@@ -1,16 +1,42 @@
-# Two commands matter: `make run` and `make test`. Both start from a bare machine with git, make, Python 3.11+ and Node 20.
+# Two commands matter: `make run` and `make test`. Both need git, make, Python 3.11+ and Node 20, and nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 UV := .build/tools/bin/uv
+STATE := .muster
 
-.PHONY: help setup
+.PHONY: help setup run serve test lint types schema bench clean
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .build/python.stamp .build/node.stamp ## virtual environment and Azurite, pinned
+setup: .build/python.stamp .build/node.stamp ## the virtual environment and Azurite, pinned
 
-.build/tools/bin/uv:
+run: setup ## the nightly batch scoring, end to end, on this machine
+	@$(PY) -m localdev.demo run
+
+serve: setup ## the same stack, kept up until Ctrl-C
+	@$(PY) -m localdev.demo serve
+
+test: setup ## every test (about 15 minutes on 2 cores)
+	$(PY) -m pytest
+
+lint: setup ## style, types, and the house's own rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+schema: setup ## write shared/schema/workload.json anew
+	$(PY) -m shared.schema
+
+bench: setup ## every measurement that the README quotes
+	@for b in bench/[a-z]*.py; do echo "== $$b"; $(PY) -m "bench.$$(basename $$b .py)" || exit 1; done
+
+clean: ## remove what set-up and runs made here
+	rm -rf .venv .build $(STATE) localdev/azurite/node_modules
+
+$(UV):
 	@mkdir -p .build
 	python3 -m venv .build/tools
 	.build/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8

@@ -28,7 +28,7 @@ def leases(answer: dict[str, Any]) -> str:
 
 
 def explain(run: dict[str, Any]) -> str:
-    """Everything a person asks at three in the morning: waiting for what, since when, what it holds, what cancel does."""
+  XX
     lines = [f"{run['id']}: {run['state']}, {run['phase']}, {run['percent']:.0f} %"]
     if run["waiting_for"]:
         next_look = f", next look {run['next_look']}" if run["next_look"] else ""
