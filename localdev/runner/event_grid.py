@@ -1,0 +1,97 @@
+"""The Event Grid webhook: `/runtime/webhooks/EventGrid?functionName=F`, as the Event Grid extension answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+from azure_functions_runtime.bindings.datumdef import Datum
+
+from localdev.runner.http_trigger import given_key
+from localdev.runner.invoker import Invoker
+from localdev.runner.keys import EVENT_GRID, Keys
+from localdev.runner.loader import Function
+from localdev.runner.log import logger
+
+PATH = "/runtime/webhooks/EventGrid"
+
+
+class EventGridWebhook:
+    """Handshakes, then one invocation per event. Any failure answers 500, so that Event Grid sends the batch again."""
+
+    def __init__(self, functions: list[Function], invoker: Invoker, keys: Keys) -> None:
+        self._invoker, self._keys = invoker, keys
+        self._functions = {f.name: f for f in functions if f.trigger_type == "eventGridTrigger"}
+
+    async def handle(self, request: web.Request) -> web.Response:
+        if not self._keys.allows_system(EVENT_GRID, given_key(request)):
+            raise web.HTTPUnauthorized(text="")
+        name = request.query.get("functionName", "")
+        function = self._functions.get(name)
+        if function is None:
+            raise web.HTTPNotFound(text=f"cannot find function: '{name}'")
+        if request.method == "OPTIONS":
+            return _allow_cloud_events(request)
+        if request.method != "POST":
+            raise web.HTTPNotFound(text="")
+        match request.headers.get("aeg-event-type", "").lower():
+            case "subscriptionvalidation":
+                return _validate(_parse(await request.text()), name)
+            case "notification":
+                return await self._notify(function, _parse(await request.text()))
+            case "unsubscribe":
+                return web.Response(status=202)
+            case _:
+                raise web.HTTPBadRequest(text="")
+
+    async def _notify(self, function: Function, body: Any) -> web.Response:
+        events = body if isinstance(body, list) else [body]
+        results = await asyncio.gather(
+            *(self._invoker.invoke(function, event_datum(event), "EventGrid event") for event in events)
+        )
+        for result in results:
+            if result.failure is not None:
+                return web.Response(status=500, text=result.failure.text)
+        return web.Response(status=202)
+
+
+def event_datum(event: Any) -> Datum:
+    return Datum(json.dumps(event), "json")
+
+
+def _parse(text: str) -> Any:
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"the request content is not JSON: {error}") from error
+    if not isinstance(body, list | dict) or (
+        isinstance(body, list) and not all(isinstance(e, dict) for e in body)
+    ):
+        raise web.HTTPBadRequest(text="the request content must be one event or a list of events")
+    return body
+
+
+def _validate(body: Any, name: str) -> web.Response:
+    """The Event Grid schema sends a list of one event, CloudEvents one object whose data may be encoded twice."""
+    try:
+        data = (body[0] if isinstance(body, list) else body)["data"]
+        code = (json.loads(data) if isinstance(data, str) else data)["validationCode"]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise web.HTTPBadRequest(
+            text=f"the validation event has no data.validationCode: {error!r}"
+        ) from error
+    logger.info("perform handshake with eventGrid for function: %s", name)
+    return web.json_response({"validationResponse": code})
+
+
+def _allow_cloud_events(request: web.Request) -> web.Response:
+    """CloudEvents webhook abuse protection: allow the origin that asks."""
+    origin = request.headers.get("WebHook-Request-Origin")
+    if origin is None:
+        raise web.HTTPBadRequest(text="WebHook-Request-Origin is missing")
+    headers = {"WebHook-Allowed-Origin": origin}
+    if rate := request.headers.get("WebHook-Request-Rate"):
+        headers["WebHook-Allowed-Rate"] = rate
+    return web.Response(status=200, headers=headers)
