@@ -1,0 +1,34 @@
+"""`python -m localdev.demo run | serve`: what `make run` and `make serve` call."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from localdev.demo import run, serve
+
+STATE = Path(".muster")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m localdev.demo")
+    commands = parser.add_subparsers(required=True, dest="command")
+    once = commands.add_parser(
+        "run", help="the nightly batch scoring from the timer to the last orphan check"
+    )
+    once.add_argument(
+        "--speed", type=float, default=20.0, help="how many times faster than the wall the local clock runs"
+    )
+    once.add_argument("--resume", action="store_true", help="carry on with the run that was cut off")
+    stay = commands.add_parser("serve", help="keep the stack up until Ctrl-C")
+    stay.add_argument("--port", type=int, default=0)
+    stay.add_argument("--speed", type=float, default=1.0)
+    options = parser.parse_args()
+    if options.command == "run":
+        return run.main(STATE / "run", speed=options.speed, resume=options.resume)
+    return serve.main(STATE, port=options.port, speed=options.speed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

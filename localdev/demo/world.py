@@ -1,0 +1,165 @@
+"""Everything the app needs, on this machine: clock, Azure simulator with Azurite, and the local runner with the app."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from localdev.azuresim import Control, Simulator
+from localdev.clock import ENVIRONMENT_VARIABLE, Clock
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTAINERS = ("muster", "landing", "models", "scores")
+
+
+class World:
+    """The app and its Azure under one roof. Leaving it stops every process; the state folder keeps what they knew.
+
+    `clock` is shared by all of them. `workloads` is the folder of declarations the app is deployed with.
+    """
+
+    def __init__(
+        self, state: Path, *, clock: Clock, workloads: Path = ROOT / "workloads", port: int = 0
+    ) -> None:
+        self.state = state
+        self.clock = clock
+        self._port = port
+        self._simulator = Simulator(clock=clock, state=state / "azure")
+        self._workloads = workloads
+        self._runner: subprocess.Popen[str] | None = None
+        self.url = ""
+        self.key = ""
+
+    def __enter__(self) -> Self:
+        self._simulator.__enter__()
+        self.environment = {**self._simulator.env, ENVIRONMENT_VARIABLE: str(self.clock.path)}
+        os.environ.update(self.environment)
+        self.control = Control(self._simulator.control_url)
+        create_containers(self.environment["MUSTER_STORAGE_ACCOUNT_URL"])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop_app()
+        self._simulator.__exit__(kind, error, trace)
+
+    def start_app(self) -> None:
+        """Run the app in a process of its own, as Azure would. Raises RuntimeError with its log if it does not start."""
+        log = (self.state / "app.log").open("a")
+        keys = self.state / "keys.json"
+        command = [sys.executable, "-m", "localdev.runner", "--app", str(ROOT), "--port", str(self._port),
+                   "--hub", str(self.state / "hub.sqlite"), "--keys", str(keys)]  # fmt: skip
+        environment = {
+            **os.environ,
+            **self.environment,
+            "MUSTER_WORKLOADS": str(self._workloads),
+            "TASKHUB_NAME": "muster",
+        }
+        self._runner = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._runner.stdout is not None
+        for line in self._runner.stdout:
+            if line.startswith("runner ready "):
+                self.url = line.split()[2]
+                break
+        else:
+            raise RuntimeError(f"the app did not start; see {log.name}")
+        threading.Thread(target=_drain, args=(self._runner.stdout, log), daemon=True).start()
+        self.key = default_key(keys)
+
+    def stop_app(self) -> None:
+        """Stop the app as a deployment would: what is in flight is given back to the task hub."""
+        if self._runner is None:
+            return
+        self._runner.send_signal(signal.SIGTERM)
+        try:
+            self._runner.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self._runner.kill()
+            self._runner.wait()
+        self._runner = None
+
+    def kill_app(self) -> None:
+        """Pull the plug of the app."""
+        if self._runner is not None:
+            os.killpg(self._runner.pid, signal.SIGKILL)
+            self._runner.wait()
+            self._runner = None
+
+    def api(
+        self, path: str, *, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Call the app's API: its status and its JSON."""
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        data = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        for name, value in {"x-functions-key": self.key, **(headers or {})}.items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, data=data, timeout=60) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            return error.code, json.loads(text) if text.startswith("{") else text
+
+
+def default_key(keys: Path) -> str:
+    """The function key the runner made."""
+    record = json.loads(keys.read_text())
+    found: str = record["functionKeys"]["default"]
+    return found
+
+
+def create_containers(account_url: str) -> None:
+    """What infra/ would create."""
+    service = blob_service(account_url)
+    for name in CONTAINERS:
+        if not service.get_container_client(name).exists():
+            service.create_container(name)
+
+
+def blob_service(account_url: str) -> Any:
+    from azure.identity import ManagedIdentityCredential
+    from azure.storage.blob import BlobServiceClient
+
+    return BlobServiceClient(
+        account_url, ManagedIdentityCredential(client_id=os.environ.get("AZURE_CLIENT_ID"))
+    )
+
+
+def _drain(stream: Any, log: Any) -> None:
+    for line in stream:
+        log.write(line)
+        log.flush()
+
+
+def wait_for(what: str, look: Callable[[], Any], *, world: World, seconds: float = 60) -> Any:
+    """The first true answer of `look`. Raises TimeoutError naming what did not come."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.2)):
+        if answer := look():
+            return answer
+        pause.wait(0.2)
+    raise TimeoutError(
+        f"{what} did not come within {seconds:.0f} s; the app's log is {world.state / 'app.log'}"
+    )
