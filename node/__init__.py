@@ -1,0 +1,1 @@
+"""What runs on rented machines. Imports nothing of the app and needs only requirements.txt."""

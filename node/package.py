@@ -1,0 +1,73 @@
+"""The agent as one zip with the same bytes for the same sources, and the script that starts it on a machine.
+
+The app imports this module, and only this one; it needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PARAMETER = "MUSTER_NODE"
+"""Name of the bootstrap's one parameter. Named run-command parameters become environment variables; unnamed ones are
+pasted unquoted into a shell's command line (Azure/run-command-handler-linux, internal/exec/exec.go)."""
+
+_FOLDER = Path(__file__).parent
+_NOT_SHIPPED = {"package.py"}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment a zip can name
+
+
+@dataclass(frozen=True)
+class Package:
+    data: bytes
+    digest: str
+
+
+@dataclass(frozen=True)
+class BlobReference:
+    container: str
+    blob: str
+    sha256: str
+
+
+@cache
+def build_package() -> Package:
+    """The zip of this folder, and its sha256. Stored, not deflated: compressors differ between machines."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted((*_FOLDER.glob("*.py"), *_FOLDER.glob("*.txt")), key=lambda path: path.name):
+            if path.name in _NOT_SHIPPED:
+                continue
+            entry = zipfile.ZipInfo(f"node/{path.name}", _EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            archive.writestr(entry, path.read_bytes())
+    return Package(buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
+
+
+def bootstrap_script() -> str:
+    """The script of the managed run command. Nothing is ever pasted into it, so its hash never changes."""
+    return (_FOLDER / "bootstrap.sh").read_text(encoding="utf-8")
+
+
+def bootstrap_parameter(
+    account_url: str, agent: BlobReference, job: BlobReference, client_id: str | None
+) -> str:
+    """The value of PARAMETER."""
+    return _encoded(
+        {"account_url": account_url, "agent": vars(agent), "job": vars(job), "client_id": client_id},
+    )
+
+
+def job_reference(account_url: str, job: BlobReference, client_id: str | None) -> str:
+    """The argument of `python -m node.agent`, for whoever starts the agent without the bootstrap."""
+    return _encoded({"account_url": account_url, **vars(job), "client_id": client_id})
+
+
+def _encoded(document: dict[str, object]) -> str:
+    return base64.b64encode(json.dumps(document, sort_keys=True).encode()).decode("ascii")

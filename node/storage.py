@@ -1,0 +1,150 @@
+"""Blobs, as the machine needs them: read exactly what was promised, create once, never overwrite a result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import BlobServiceClient, ContentSettings, ExponentialRetry
+
+from node.errors import InputChanged, NodeError, StorageRefused, StorageUnavailable
+
+
+class NotThere(NodeError):
+    """No such blob, in a container that exists."""
+
+
+class Store:
+    """One storage account. Each process opens its own: connections do not survive a fork."""
+
+    def __init__(self, account_url: str, client_id: str | None) -> None:
+        retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5)
+        self._client = BlobServiceClient(account_url, credential=_credential(client_id), retry_policy=retry)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def read(self, container: str, blob: str, *, max_bytes: int | None = None) -> bytes:
+        """All of a blob. Raises NotThere, or NodeError if it is larger than `max_bytes`."""
+        with _refusals(f"read {container}/{blob}"):
+            stream = self._client.get_blob_client(container, blob).download_blob()
+            if max_bytes is not None and stream.size > max_bytes:
+                raise NodeError(f"{container}/{blob} has {stream.size} bytes, at most {max_bytes} are read")
+            data: bytes = stream.readall()
+            return data
+
+    def read_frozen(self, container: str, blob: str, etag: str) -> bytes:
+        """The blob as it was when its etag was noted; InputChanged if it is another one by now, or gone."""
+        quoted = '"' + etag.strip('"') + '"'  # a listing gives etags bare, the header wants them quoted
+        try:
+            with _refusals(f"read {container}/{blob}"):
+                stream = self._client.get_blob_client(container, blob).download_blob(
+                    etag=quoted, match_condition=MatchConditions.IfNotModified
+                )
+                data: bytes = stream.readall()
+                return data
+        except ResourceModifiedError as error:
+            raise InputChanged(
+                f"{container}/{blob} changed after the inputs were frozen (was {etag})"
+            ) from error
+        except NotThere as error:
+            raise InputChanged(f"{container}/{blob} was deleted after the inputs were frozen") from error
+
+    def fetch(self, container: str, blob: str, path: Path) -> str:
+        """Stream a blob to `path`; the sha256 of what was written."""
+        digest = hashlib.sha256()
+        with _refusals(f"read {container}/{blob}"), path.open("wb") as file:
+            for chunk in self._client.get_blob_client(container, blob).download_blob().chunks():
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest()
+
+    def create(
+        self,
+        container: str,
+        blob: str,
+        data: Any,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Write a blob that must not exist. False if it does: whatever it holds stays untouched."""
+        try:
+            self._upload(container, blob, data, content_type, metadata, overwrite=False)
+        except ResourceExistsError:
+            return False
+        return True
+
+    def replace(self, container: str, blob: str, data: bytes) -> None:
+        """Write a blob that only says how things stand (progress, attempts). Never a result."""
+        self._upload(container, blob, data, "application/json", None, overwrite=True)
+
+    def names(self, container: str, prefix: str) -> list[str]:
+        with _refusals(f"list {container}/{prefix}"):
+            return list(self._client.get_container_client(container).list_blob_names(name_starts_with=prefix))
+
+    def _upload(
+        self,
+        container: str,
+        blob: str,
+        data: Any,
+        content_type: str,
+        metadata: Mapping[str, str] | None,
+        *,
+        overwrite: bool,
+    ) -> None:
+        with _refusals(f"write {container}/{blob}"):
+            self._client.get_blob_client(container, blob).upload_blob(
+                data,
+                overwrite=overwrite,
+                metadata=dict(metadata) if metadata else None,
+                content_settings=ContentSettings(content_type=content_type),
+            )
+
+
+def _credential(client_id: str | None) -> Any:
+    """The machine's own identity where the job names one; else what the environment says (AZURE_TOKEN_CREDENTIALS)."""
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    if client_id:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Storage's answers in our words. 409 and 412 pass through: the caller knows what they mean."""
+    try:
+        yield
+    except (ResourceExistsError, ResourceModifiedError):
+        raise
+    except ClientAuthenticationError as error:
+        raise StorageRefused(f"{what}: {_said(error)}") from error
+    except ResourceNotFoundError as error:
+        if getattr(error, "error_code", None) == "ContainerNotFound":
+            raise StorageRefused(f"{what}: {_said(error)}") from error
+        raise NotThere(f"{what}: {_said(error)}") from error
+    except HttpResponseError as error:
+        refused = error.status_code in (400, 401, 403)
+        raise (StorageRefused if refused else StorageUnavailable)(f"{what}: {_said(error)}") from error
+    except AzureError as error:
+        raise StorageUnavailable(f"{what}: {_said(error)}") from error
+
+
+def _said(error: AzureError) -> str:
+    """The first line of the answer: the rest repeats headers and request ids, and could repeat a signature."""
+    code = getattr(error, "error_code", None)
+    first = str(error.message).strip().splitlines()[0] if str(error.message).strip() else type(error).__name__
+    return f"{code}: {first}" if code else first
