@@ -95,7 +95,7 @@ def _list_and_plan(request: ScoreRequest, model: ModelRef) -> dict[str, object]:
         items,
         max_shards=request.workload.fanout.max_shards,
         model_digest=model.sha256,
-        code_digest=code.sha256 if code else "",
+        code_digest=code.digest if code else "",
     )
     return {
         "run": request.run,

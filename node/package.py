@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,13 +39,17 @@ class BlobReference:
 
 @cache
 def build_package() -> Package:
-    """The zip of this folder, and its sha256. Stored, not deflated: compressors differ between machines."""
+    """The zip of this folder, and its sha256."""
+    sources = (*_FOLDER.glob("*.py"), *_FOLDER.glob("*.txt"))
+    return build_zip({f"node/{path.name}": path for path in sources if path.name not in _NOT_SHIPPED})
+
+
+def build_zip(files: Mapping[str, Path]) -> Package:
+    """A zip with the same bytes for the same files. Stored, not deflated: compressors differ between machines."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted((*_FOLDER.glob("*.py"), *_FOLDER.glob("*.txt")), key=lambda path: path.name):
-            if path.name in _NOT_SHIPPED:
-                continue
-            entry = zipfile.ZipInfo(f"node/{path.name}", _EPOCH)
+        for name, path in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, path.read_bytes())
     return Package(buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())

@@ -16,11 +16,10 @@ from shared.domain.workload import BatchScoring
 @cache
 def upload_agent() -> BlobRef:
     """Put this app's agent in place, once per process; the same sources give the same blob."""
-    archive = package.build_agent()
-    return _upload("node", archive.data, archive.sha256)
+    return _upload("node", package.build_package())
 
 
-def scoring_code(workload: BatchScoring) -> package.Archive | None:
+def scoring_code(workload: BatchScoring) -> package.Package | None:
     """The user's scoring code as a zip, or None where the built-in scorer does it. Raises SpecError if it is absent."""
     if workload.scoring is None:
         return None
@@ -30,7 +29,8 @@ def scoring_code(workload: BatchScoring) -> package.Archive | None:
             f"scoring.code: {folder / workload.scoring.entry} is not in the deployed app; "
             "scoring.code names a folder relative to the app's root, scoring.entry a file in it"
         )
-    return package.build_folder(folder)
+    files = (f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return package.build_zip({f.relative_to(folder).as_posix(): f for f in files})
 
 
 def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
@@ -38,7 +38,7 @@ def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
     archive = scoring_code(workload)
     if archive is None or workload.scoring is None:
         return None
-    ref = _upload("scoring", archive.data, archive.sha256)
+    ref = _upload("scoring", archive)
     return {
         **ref.model_dump(mode="json"),
         "entry": workload.scoring.entry,
@@ -46,7 +46,7 @@ def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
     }
 
 
-def _upload(kind: str, data: bytes, sha256: str) -> BlobRef:
-    ref = BlobRef(container=settings().state_container, blob=f"code/{kind}-{sha256[:16]}.zip", sha256=sha256)
-    blob.create_only(ref.container, ref.blob, data)
-    return ref
+def _upload(kind: str, code: package.Package) -> BlobRef:
+    container, name = settings().state_container, f"code/{kind}-{code.digest[:16]}.zip"
+    blob.create_only(container, name, code.data)
+    return BlobRef(container=container, blob=name, sha256=code.digest)

@@ -55,11 +55,6 @@ def claim(path: str, value: Any) -> bool:
     return blob.create_only(_container(), path, encode(value))
 
 
-def put(path: str, value: Any) -> None:
-    """Write a marker, whatever was there."""
-    blob.write(_container(), path, encode(value))
-
-
 def delete(path: str) -> None:
     """Remove a marker; one that is gone already is fine."""
     blob.delete(_container(), path)

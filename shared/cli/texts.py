@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def leases(answer: dict[str, Any]) -> str:
 
 
 def explain(run: dict[str, Any]) -> str:
-  XX
+    """Everything asked at three in the morning: waiting for what, since when, what it holds, what cancel would do."""
     lines = [f"{run['id']}: {run['state']}, {run['phase']}, {run['percent']:.0f} %"]
     if run["waiting_for"]:
         next_look = f", next look {run['next_look']}" if run["next_look"] else ""
@@ -80,7 +81,7 @@ def valid(path: Path, workload: BatchScoring) -> str:
     return "\n".join(lines)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(str(row[n])) for row in (head, *rows)) for n in range(len(head))]
     return "\n".join(
         "  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)

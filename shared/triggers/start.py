@@ -65,7 +65,7 @@ def _unstarted(run: str) -> str:
 
 
 def _claim(request: ScoreRequest, fingerprint: str) -> bool:
-    ledger.put(_unstarted(request.run), {"run": request.run})
+    ledger.claim(_unstarted(request.run), {"run": request.run})
     return ledger.claim(
         f"claims/{request.run}.json", {"request": request.model_dump(mode="json"), "fingerprint": fingerprint}
     )
