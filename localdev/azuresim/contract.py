@@ -8,12 +8,13 @@ older one, and bodies from Bicep if there are types, else from the older Swagger
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from localdev.azuresim.contract_allow import Allowance, allowance
+from localdev.azuresim.contract_allow import allowance
 from localdev.azuresim.contract_routes import Operation, Routes, Spec, provider, resource_type
 from localdev.azuresim.contract_schema import Direction, Schema, problems
 from localdev.azuresim.contract_swagger import Compiler, Node
@@ -56,7 +57,7 @@ class Contract:
         self.routes = Routes(specs_dir, gaps)
         self._specs: dict[tuple[str, str, str], Spec | None] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
-        self.allowed: list[tuple[Allowance, str]] = []  # findings that an entry of contract_allow let pass
+        self.allowed: Counter[str] = Counter()  # findings let pass, by the name in contract_allow
 
     def covers(self, namespace: str) -> bool:
         return bool(self.routes.versions(namespace))
@@ -200,7 +201,7 @@ class Contract:
         kept = []
         for finding in findings:
             if entry := allowance(operation.name, finding):
-                self.allowed.append((entry, finding))
+                self.allowed[entry.name] += 1
             else:
                 kept.append(finding)
         return kept

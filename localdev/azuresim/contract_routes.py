@@ -17,6 +17,7 @@ from localdev.azuresim.contract_bicep import BicepTypes
 from localdev.azuresim.contract_swagger import Documents, Node
 
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
+_NEIGHBOUR_YEARS = 3  # an older specification than that says too little about a version
 _PROVIDER = re.compile(r"/providers/([^/]+)(?!.*/providers/)", re.IGNORECASE)
 
 
@@ -68,7 +69,7 @@ class Routes:
         if operation:
             return Spec(operation, exact=True)
         bicep_version = _newest(self._bicep.get(namespace, {}), version)
-        older = [each for each in self._swagger.get(namespace, {}) if each < version]
+        older = [each for each in self._swagger.get(namespace, {}) if _is_neighbour(each, version)]
         for neighbour in sorted(older, reverse=True):
             if operation := self._at(namespace, neighbour, method, path):
                 types = self._bicep_types(namespace, bicep_version) if bicep_version > neighbour else None
@@ -146,6 +147,12 @@ def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"(\{[^}]+\})", template.rstrip("/"))
     text = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
     return re.compile(text, re.IGNORECASE)
+
+
+def _is_neighbour(older: str, version: str) -> bool:
+    if older >= version or not _VERSION.fullmatch(version):
+        return False
+    return int(version[:4]) - int(older[:4]) <= _NEIGHBOUR_YEARS
 
 
 def _newest(versions: dict[str, Path], limit: str) -> str:
