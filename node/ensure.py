@@ -1,31 +1,35 @@
 """Whether this Python has what requirements.txt pins: `python3 ensure.py requirements.txt`, exit code 0 or 1.
 
-Runs on whatever python3 a machine has, from 3.6 on, with the standard library alone; so no newer syntax here.
+Runs on whatever python3 a machine has, from 3.7 on, with the standard library alone.
 """
+
+from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 
 OLDEST = (3, 13)
+_PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
 
 
-def pins(lines):
-    """`["numpy==2.5.5  # why"] -> [("numpy", "2.5.5")]`. A line that is no exact pin is an error: it promises nothing."""
+def pins(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """`["numpy==2.5.5  # why"] -> [("numpy", "2.5.5")]`. Raises ValueError at a line that is no exact pin."""
     found = []
     for line in lines:
-        line = line.split("#")[0].strip()
-        if not line:
+        text = line.split("#")[0].strip()
+        if not text:
             continue
-        match = re.match(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)$", line)
+        match = _PIN.fullmatch(text)
         if match is None:
-            raise ValueError("not an exact pin: " + line)
+            raise ValueError(f"not an exact pin: {text}")
         found.append((match.group(1), match.group(2)))
     return found
 
 
-def lacking(wanted):
+def lacking(wanted: list[tuple[str, str]]) -> list[str]:
     """What is missing or of another version, as `name wanted (found)`."""
-    from importlib import metadata
+    from importlib import metadata  # not there before 3.8, which is told apart first
 
     lacks = []
     for name, version in wanted:
@@ -34,18 +38,18 @@ def lacking(wanted):
         except metadata.PackageNotFoundError:
             found = "none"
         if found != version:
-            lacks.append("%s %s (%s)" % (name, version, found))
+            lacks.append(f"{name} {version} ({found})")
     return lacks
 
 
-def main(path):
+def main(path: str) -> int:
     if sys.version_info[:2] < OLDEST:
-        sys.stderr.write("python %d.%d is older than %d.%d\n" % (sys.version_info[:2] + OLDEST))
+        sys.stderr.write(f"python {sys.version.split()[0]} is too old: {OLDEST[0]}.{OLDEST[1]} is needed\n")
         return 1
     with open(path, encoding="utf-8") as file:
         lacks = lacking(pins(file))
     for lack in lacks:
-        sys.stderr.write("lacks " + lack + "\n")
+        sys.stderr.write(f"lacks {lack}\n")
     return 1 if lacks else 0
 
 
