@@ -1,0 +1,53 @@
+"""The names of everything a run makes, derived from what it is for: a retry finds what the first try made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+
+# Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
+# longest here has 40 of the workload and 23 of `manual-...`.
+_RUN_ID = re.compile(r"(?=.{1,100}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:\d{8}T\d{6}Z|manual-[0-9a-f]{16})")
+
+
+def score_run_id(workload: str, slot: str) -> str:
+    """`score_run_id("flights", "20130201T020000Z") -> "score-flights-20130201T020000Z"`."""
+    return f"score-{workload}-{slot}"
+
+
+def is_run_id(text: str) -> bool:
+    """Whether `text` could be a run's id, and so is safe in a blob name."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def lease_id(run: str, role: str, ordinal: int) -> str:
+    """16 hexadecimal digits. The same machine of the same run has the same lease on every replay."""
+    return hashlib.sha256(f"{run}|{role}|{ordinal}".encode()).hexdigest()[:16]
+
+
+def job_id(batch: int, epoch: int) -> str:
+    """`job_id(0, 1) -> "b00-e1"`: one batch of shards on the machine of one epoch."""
+    return f"b{batch:02d}-e{epoch}"
+
+
+class VmNames(NamedTuple):
+    """What one virtual machine is made of."""
+
+    vm: str
+    computer: str
+    nic: str
+    os_disk: str
+    shutdown_schedule: str
+
+
+def vm_names(lease: str, epoch: int) -> VmNames:
+    """The names of a lease's machine. The schedule's is prescribed: DevTest Labs looks for it under that name."""
+    vm = f"vm-{lease}-e{epoch}"
+    return VmNames(
+        vm=vm,
+        computer=vm,
+        nic=f"{vm}-nic",
+        os_disk=f"{vm}-os",
+        shutdown_schedule=f"shutdown-computevm-{vm}",
+    )
