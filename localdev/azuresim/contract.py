@@ -102,7 +102,7 @@ class Contract:
     def _query_findings(self, spec: Spec, query: Mapping[str, str]) -> Iterator[str]:
         declared = {
             each.value["name"].casefold(): each
-            for each in self._parameters(spec.operation)
+            for each in self.parameters(spec.operation)
             if each.value.get("in") == "query"
         }
         given = {name.casefold(): value for name, value in query.items()}
@@ -122,7 +122,7 @@ class Contract:
 
     def _body_findings(self, spec: Spec, method: str, path: str, body: Any) -> Iterator[str]:
         parameter = next(
-            (each for each in self._parameters(spec.operation) if each.value.get("in") == "body"), None
+            (each for each in self.parameters(spec.operation) if each.value.get("in") == "body"), None
         )
         if parameter is None:
             if body not in (None, {}):
@@ -190,7 +190,8 @@ class Contract:
             return _as_list
         return (lambda body: body) if _names_a_resource(path) else None
 
-    def _parameters(self, operation: Operation) -> Iterator[Node]:
+    def parameters(self, operation: Operation) -> Iterator[Node]:
+        """Every parameter of an operation, its references followed."""
         for index, value in enumerate(
             (*operation.shared_parameters, *operation.node.value.get("parameters", ()))
         ):

@@ -120,8 +120,9 @@ class _Compiler:
             element = self._types.type(reference)
             merged = {**element, "properties": {**kind["baseProperties"], **element["properties"]}}
             by_value[value] = self.object(merged)
+        any_case = self._direction != "response"
         rule = {"property": kind["discriminator"], "map": by_value, "base": self.object(base)}
-        return {"x-discriminator": rule}
+        return {"x-discriminator": {**rule, "any_case": any_case}}
 
     def _union(self, kind: dict[str, Any]) -> Schema:
         elements = [self._types.type(each) for each in kind["elements"]]

@@ -2,7 +2,7 @@
 
 Four keywords are added to draft 2020-12:
 
-- `x-discriminator`: {"property", "map", "base"}: the value of `property` picks the schema, as Swagger's discriminator
+- `x-discriminator`: {"property", "map", "base", "any_case"}: the value of `property` picks the schema, as Swagger's discriminator
   does; an unknown value is an error, a missing one means the base.
 - `x-forbidden`: {name: reason}: a property that exists but may not travel in this direction (read-only in a request,
   secret in an answer).
@@ -72,12 +72,20 @@ def _discriminator(
         yield ValidationError(f"{instance!r} is not of type 'object'")
         return
     value = instance.get(rule["property"])
-    chosen = rule["base"] if value is None else rule["map"].get(value)
+    chosen = rule["base"] if value is None else _chosen(rule, value)
     if chosen is None:
         known = ", ".join(sorted(rule["map"]))
         yield ValidationError(f"{rule['property']!r} is {value!r}, which is none of {known}")
         return
     yield from validator.descend(instance, chosen)
+
+
+def _chosen(rule: Mapping[str, Any], value: Any) -> Any:
+    if not isinstance(value, str):
+        return None
+    if not rule.get("any_case"):
+        return rule["map"].get(value)
+    return next((schema for name, schema in rule["map"].items() if name.casefold() == value.casefold()), None)
 
 
 def _forbidden(

@@ -50,6 +50,10 @@ class Documents:
             self._loaded[file] = json.loads(file.read_text(encoding="utf-8-sig"))
         return self._loaded[file]
 
+    def loaded(self) -> int:
+        """How many files were read so far."""
+        return len(self._loaded)
+
     def follow(self, node: Node) -> Node:
         """The node itself, or the one its `$ref` leads to."""
         while isinstance(reference := node.value.get("$ref"), str):
@@ -123,10 +127,9 @@ class Compiler:
         base = self._plain(target)
         if own:
             by_value[own] = base
-        return {
-            "x-discriminator": {"property": discriminator, "map": by_value, "base": base},
-            "$comment": str(target),
-        }
+        any_case = self._direction != "response"
+        rule = {"property": discriminator, "map": by_value, "base": base, "any_case": any_case}
+        return {"x-discriminator": rule, "$comment": str(target)}
 
     def _plain(self, target: Node) -> Schema:
         """`target` without dispatch on its discriminator."""
