@@ -38,11 +38,15 @@ READ_TIMEOUT_S = 40  # an activity may take 60 s
 
 @dataclass(frozen=True)
 class Answer:
-    """A successful answer of ARM. `body` is {} where there is none."""
+    """An answer of ARM: a success, or a 404 where the reader asked whether it is there. `body` is {} without one."""
 
     status: int
     headers: Mapping[str, str]
     body: Any
+
+    @property
+    def is_missing(self) -> bool:
+        return self.status == 404
 
     @property
     def date(self) -> datetime:
@@ -91,7 +95,7 @@ def request(
     api_version: str,
     target: str,
     body: Any = None,
-    headers: Mapping[str, str] | None = None,
+    may_be_missing: bool = False,
 ) -> Answer:
     """Send one request. `path` is an ARM id or a whole nextLink. Raises one of our errors, naming `target`."""
     from azure.core.rest import HttpRequest
@@ -99,10 +103,10 @@ def request(
     url = path if path.startswith(ENDPOINT) else f"{ENDPOINT}{path}"
     params = {} if "api-version=" in url else {"api-version": api_version}
     with classified(target):
-        response = _client().send_request(
-            HttpRequest(method, url, params=params, json=body, headers=dict(headers or {}))
-        )
+        response = _client().send_request(HttpRequest(method, url, params=params, json=body))
         content = response.read()
+    if response.status_code == 404 and may_be_missing:
+        return Answer(404, response.headers, {})
     if response.status_code >= 400:
         raise error_from_response(
             response.status_code, response.headers, _json(response) if content else None, target

@@ -14,7 +14,6 @@ from shared.azure.arm import COMPUTE_API, SKUS_API, Answer, policies, transport
 from shared.azure.classify import classified
 from shared.azure.credentials import credential
 from shared.config import settings
-from shared.domain.errors import NotFoundError
 
 
 @cache
@@ -27,18 +26,9 @@ def client() -> Any:
     )
 
 
-def get_vm(name: str) -> Answer | None:
-    """The machine with its instance view; None if ARM says it is not there."""
-    return _or_none(
-        lambda: _sent(
-            client().virtual_machines.get,
-            f"read VM {name}",
-            _group(),
-            name,
-            expand="instanceView",
-            cls=_answer,
-        )
-    )
+def get_vm(name: str) -> Answer:
+    """The machine with its instance view; `is_missing` if ARM says it is not there."""
+    return _looked(client().virtual_machines.get, f"read VM {name}", _group(), name)
 
 
 def begin_create_vm(name: str, body: Mapping[str, Any]) -> Answer:
@@ -51,7 +41,6 @@ def begin_create_vm(name: str, body: Mapping[str, Any]) -> Answer:
         _group(),
         name,
         body,
-        etag="*",
         match_condition=MatchConditions.IfMissing,
     )
 
@@ -72,14 +61,11 @@ def begin_run_command(vm: str, name: str, body: Mapping[str, Any]) -> Answer:
     )
 
 
-def get_run_command(vm: str, name: str) -> Answer | None:
-    """The run command with its instance view; None if it, or its machine, is not there."""
+def get_run_command(vm: str, name: str) -> Answer:
+    """The run command with its instance view; `is_missing` if it, or its machine, is not there."""
     operations = client().virtual_machine_run_commands
-    target = f"read run command {name} on VM {vm}"
-    return _or_none(
-        lambda: _sent(
-            operations.get_by_virtual_machine, target, _group(), vm, name, expand="instanceView", cls=_answer
-        )
+    return _looked(
+        operations.get_by_virtual_machine, f"read run command {name} on VM {vm}", _group(), vm, name
     )
 
 
@@ -112,9 +98,17 @@ def _begun(operation: Callable[..., Any], target: str, *args: Any, **options: An
         return answer
 
 
-def _sent(operation: Callable[..., Any], target: str, *args: Any, **options: Any) -> Answer:
+def _looked(operation: Callable[..., Any], target: str, *args: Any) -> Answer:
+    """A look's answer, also when it is 404: ARM's time is in its headers all the same."""
+    from azure.core.exceptions import ResourceNotFoundError
+
     with classified(target):
-        answer: Answer = operation(*args, api_version=COMPUTE_API, **options)
+        try:
+            answer: Answer = operation(*args, expand="instanceView", api_version=COMPUTE_API, cls=_answer)
+        except ResourceNotFoundError as missing:
+            if missing.response is None:
+                raise
+            return Answer(404, missing.response.headers, {})
         return answer
 
 
@@ -122,10 +116,3 @@ def _answer(pipeline_response: Any, _value: Any, _headers: Any) -> Answer:
     response = pipeline_response.http_response
     body = response.json() if response.text() else {}
     return Answer(response.status_code, response.headers, body)
-
-
-def _or_none(send: Callable[[], Answer]) -> Answer | None:
-    try:
-        return send()
-    except NotFoundError:
-        return None
