@@ -6,9 +6,10 @@ import azure.durable_functions as df
 from shared.domain.price_book import offers_for
 
 from shared.azure import classify, ledger
+from shared.config import settings
 from shared.domain.errors import Cancelled, LeaseLost
 from shared.domain.lease import Lease, Machine, MachineState, Operation, Remains
-from shared.domain.offers import HeadroomQuery, HeadroomReport
+from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.platforms import platform
@@ -18,10 +19,12 @@ bp = df.Blueprint()
 
 @activity(bp, contracts.CHECK_HEADROOM)
 def check_headroom(query: HeadroomQuery) -> HeadroomReport:
-    """Quota and stock for every offer the declaration allows. Buys nothing."""
+    """Quota and stock for every offer the declaration allows, in its order. Buys nothing."""
     where = platform(query.platform)
-    offers = offers_for(query.sizes, query.regions, query.priority) if where.bills else ()
-    return HeadroomReport(looks=where.provisioner.check_headroom(offers, query.nodes), bills=where.bills)
+    offers: tuple[Offer, ...] = (Offer(size=where.name, region="here"),)
+    if where.bills:
+        offers = offers_for(query.sizes, query.regions or (settings().location,), query.priority)
+    return HeadroomReport(looks=where.provisioner.check_headroom(offers, query.nodes))
 
 
 @activity(bp, contracts.BEGIN_PROVISION)

@@ -63,6 +63,7 @@ def _prepare(world: World, workload: BatchScoring, speed: float) -> str:
     )
     assert workload.schedule is not None
     slot = next_slot(workload.schedule, world.clock.now() + BEFORE_SLOT)
+    assert slot is not None
     _jump_before(world.clock, slot)
     world.clock.set_speed(speed)
     say(

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from shared.domain.wire import Wire
 
@@ -49,10 +48,14 @@ def verify_chain(records: Iterable[bytes]) -> list[str]:
     faults: list[str] = []
     expected_prev = GENESIS
     for seq, record in enumerate(records, start=1):
-        entry: dict[str, Any] = json.loads(record)
-        if entry["seq"] != seq:
-            faults.append(f"record {seq}: bears number {entry['seq']}")
-        if entry["prev"] != expected_prev:
-            faults.append(f"record {seq}: does not follow the record before it")
+        try:
+            entry = AuditEntry.model_validate_json(record)
+        except ValueError:
+            faults.append(f"record {seq}: is not an audit record")
+        else:
+            if entry.seq != seq:
+                faults.append(f"record {seq}: bears number {entry.seq}")
+            if entry.prev != expected_prev:
+                faults.append(f"record {seq}: does not follow the record before it")
         expected_prev = digest(record)
     return faults

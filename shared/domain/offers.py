@@ -50,7 +50,6 @@ class HeadroomQuery(Wire):
 
 class HeadroomReport(Wire):
     looks: tuple[Headroom, ...] = ()
-    bills: bool = True
 
 
 class Choice(Wire):

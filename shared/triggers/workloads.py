@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.config import settings
 from shared.domain.errors import NotFoundError, SpecErrors
-from shared.domain.price_book import SIZES
+from shared.domain.price_book import sizes
 from shared.domain.workload import MAX_BYTES, BatchScoring, parse_workload
 from shared.platforms import platforms
 
@@ -16,7 +16,7 @@ def read_workload(path: Path) -> BatchScoring:
     """One declaration. Raises SpecErrors with every fault in it."""
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1).decode("utf-8", errors="replace")
-    return parse_workload(text, source=path.name, platforms=tuple(platforms()), sizes=tuple(SIZES))
+    return parse_workload(text, source=path.name, platforms=tuple(platforms()), sizes=tuple(sizes()))
 
 
 @cache
