@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.azure import vm_estate
 from shared.config import Settings
-from shared.domain import names
 from shared.domain.lease import Lease
 from shared.domain.offers import Priority
 
@@ -28,7 +28,6 @@ def vm_body(
     The OS disk takes over the machine's tags when it is made (hashicorp/terraform-provider-azurerm#8162); an inline NIC
     has none in this API version, so it is known by its name.
     """
-    name = names.vm_names(lease.id, lease.epoch)
     return {
         "location": lease.offer.region,
         "tags": lease.tags(settings.app),
@@ -38,7 +37,7 @@ def vm_body(
             "storageProfile": {
                 "imageReference": dict(image),
                 "osDisk": {
-                    "name": name.os_disk,
+                    "name": vm_estate.os_disk_name(lease),
                     "createOption": "FromImage",
                     "caching": "ReadWrite",
                     "diskSizeGB": disk_gib,
@@ -47,7 +46,7 @@ def vm_body(
                 },
             },
             "osProfile": {
-                "computerName": name.computer,
+                "computerName": vm_estate.vm_name(lease),
                 "adminUsername": ADMIN,
                 "linuxConfiguration": {
                     "disablePasswordAuthentication": True,
@@ -64,7 +63,9 @@ def vm_body(
             },
             "networkProfile": {
                 "networkApiVersion": "2020-11-01",
-                "networkInterfaceConfigurations": [_nic(name.nic, settings.subnet_id(lease.offer.region))],
+                "networkInterfaceConfigurations": [
+                    _nic(vm_estate.nic_name(lease), settings.subnet_id(lease.offer.region))
+                ],
             },
             **_spot(lease),
         },
@@ -113,12 +114,12 @@ def is_braked(schedule: Mapping[str, Any], lease: Lease) -> bool:
     """Whether a schedule as read back will stop this lease's machine at its deadline."""
     said = schedule.get("properties", {})
     target = str(said.get("targetResourceId", "")).rsplit("/", 1)[-1]
-    return (
+    return bool(
         said.get("status") == "Enabled"
         and said.get("taskType") == "ComputeVmShutdownTask"
         and said.get("dailyRecurrence", {}).get("time") == shutdown_time(lease.deadline)
         and said.get("timeZoneId") == "UTC"
-        and target.lower() == names.vm_names(lease.id, lease.epoch).vm
+        and target.lower() == vm_estate.vm_name(lease)
     )
 
 

@@ -15,13 +15,25 @@ from shared.domain import names
 from shared.domain.errors import ConflictError
 from shared.domain.lease import TAG_APP, TAG_EPOCH, TAG_LEASE, Lease, OwnedResource
 
-# As names.vm_names has them. Azure may append a dash and some characters to the name of a NIC it makes.
-_VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-z]+)-e(?P<epoch>\d+)")
-_NIC_NAME = re.compile(rf"(?P<vm>{_VM_NAME.pattern})-nic(-.+)?")
+# Azure may append a dash and some characters to the name of a NIC it makes.
+_NIC_NAME = re.compile(r"(?P<vm>.+)-nic(-.+)?")
 
 
 def vm_name(lease: Lease) -> str:
-    return names.vm_names(lease.id, lease.epoch).vm
+    return names.vm_name(lease.id, lease.epoch)
+
+
+def nic_name(lease: Lease) -> str:
+    return f"{vm_name(lease)}-nic"
+
+
+def os_disk_name(lease: Lease) -> str:
+    return f"{vm_name(lease)}-os"
+
+
+def schedule_name(lease: Lease) -> str:
+    """The name is Azure's: the portal and DevTest Labs find a machine's shutdown schedule by it."""
+    return f"shutdown-computevm-{vm_name(lease)}"
 
 
 def is_ours(tags: Mapping[str, str], lease: Lease, app: str) -> bool:
@@ -82,15 +94,19 @@ def vm_name_of(resource: OwnedResource) -> str | None:
     if resource.type != NIC or TAG_LEASE in resource.tags:
         return None
     match = _NIC_NAME.fullmatch(resource.name.lower())
-    return match["vm"] if match else None
+    return match["vm"] if match and names.parse_vm_name(match["vm"]) else None
 
 
 def _tags_by_name(vm: str, app: str) -> dict[str, str]:
-    match = _VM_NAME.fullmatch(vm)
-    return {TAG_APP: app, TAG_LEASE: match["lease"], TAG_EPOCH: match["epoch"]} if match else {}
+    parsed = names.parse_vm_name(vm)
+    return {TAG_APP: app, TAG_LEASE: parsed[0], TAG_EPOCH: str(parsed[1])} if parsed else {}
 
 
 def _has_derived_name(resource: OwnedResource, lease: Lease) -> bool:
-    own = names.vm_names(lease.id, lease.epoch)
-    name_by_type = {VM: own.vm, NIC: own.nic, DISK: own.os_disk, SCHEDULE: own.shutdown_schedule}
+    name_by_type = {
+        VM: vm_name(lease),
+        NIC: nic_name(lease),
+        DISK: os_disk_name(lease),
+        SCHEDULE: schedule_name(lease),
+    }
     return resource.name.lower() == name_by_type.get(resource.type)

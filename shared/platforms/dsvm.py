@@ -15,10 +15,9 @@ from shared.azure import compute, headroom, resources
 from shared.azure.arm import SCHEDULES_API, Answer, request, resource_id
 from shared.azure.resources import DISK, NIC, PUBLIC_IP, SCHEDULE, VM
 from shared.azure.vm_bodies import is_braked, run_command_body, schedule_body, vm_body
-from shared.azure.vm_estate import is_ours, is_still_owned, owned_by, pieces_of, vm_name
+from shared.azure.vm_estate import is_ours, is_still_owned, owned_by, pieces_of, schedule_name, vm_name
 from shared.azure.vm_looks import job_of, machine_of
 from shared.config import settings
-from shared.domain import names
 from shared.domain.errors import (
     ConflictError,
     LeaseLost,
@@ -317,7 +316,7 @@ def _foreign(seen: Answer, lease: Lease) -> ConflictError:
 
 
 def _schedule_id(lease: Lease) -> str:
-    return resource_id(SCHEDULE, names.vm_names(lease.id, lease.epoch).shutdown_schedule)
+    return resource_id(SCHEDULE, schedule_name(lease))
 
 
 def _read_schedule(lease: Lease) -> Answer:
