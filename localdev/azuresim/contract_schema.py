@@ -2,8 +2,8 @@
 
 Four keywords are added to draft 2020-12:
 
-- `x-discriminator`: {"property", "map", "base", "any_case"}: the value of `property` picks the schema, as Swagger's discriminator
-  does; an unknown value is an error, a missing one means the base.
+- `x-discriminator`: {"property", "map", "base", "any_case"}: the value of `property` picks the schema, as Swagger's
+  discriminator does; an unknown value is an error, a missing one means the base.
 - `x-forbidden`: {name: reason}: a property that exists but may not travel in this direction (read-only in a request,
   secret in an answer).
 - `x-enum-any-case`: an enum of strings, compared without case.

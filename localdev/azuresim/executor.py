@@ -42,7 +42,7 @@ class MachineGone(RuntimeError):
 class Execution:
     """One script on one machine. All of it may be read from any thread; times are the machine's clock."""
 
-    def __init__(self, init: subprocess.Popen[str], directory: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, init: subprocess.Popen[bytes], directory: Path, clock: Callable[[], float]) -> None:
         self.started = clock()
         self.ended: float | None = None
         self.exit_code: int | None = None
@@ -76,7 +76,7 @@ class Execution:
 
     def kill(self) -> None:
         """End the script and its process group: state Canceled. A script that has ended stays as it is."""
-        self._tell("kill\n")
+        self._tell(b"kill\n")
 
     def destroy(self) -> None:
         """End the script and everything it ever started, and return when none of it is left."""
@@ -86,12 +86,11 @@ class Execution:
         self._init.wait()
         self._over.wait()
 
-    def _tell(self, word: str) -> None:
+    def _tell(self, word: bytes) -> None:
         assert self._init.stdin is not None
         with self._lock:
             try:
                 self._init.stdin.write(word)
-                self._init.stdin.flush()
             except (BrokenPipeError, ValueError):
                 return  # the init has left, or was told to: nothing is running any more
 
@@ -181,7 +180,7 @@ class Machine:
             env={**self._env, **named},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # words are sent at once, and none is left to fail when the pipe is closed
             start_new_session=True,
         )
         return Execution(init, directory, self._clock)
