@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import NamedTuple
 
 # Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
 # longest here has 40 of the workload and 23 of `manual-...`.
 _RUN_ID = re.compile(r"(?=.{1,100}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:\d{8}T\d{6}Z|manual-[0-9a-f]{16})")
+_VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-f]{16})-e(?P<epoch>0|[1-9][0-9]{0,8})")
 
 
 def score_run_id(workload: str, slot: str) -> str:
@@ -31,23 +31,12 @@ def job_id(batch: int, epoch: int) -> str:
     return f"b{batch:02d}-e{epoch}"
 
 
-class VmNames(NamedTuple):
-    """What one virtual machine is made of."""
-
-    vm: str
-    computer: str
-    nic: str
-    os_disk: str
-    shutdown_schedule: str
+def vm_name(lease: str, epoch: int) -> str:
+    """`vm_name("0123456789abcdef", 2) -> "vm-0123456789abcdef-e2"`. Serves as the computer's name too."""
+    return f"vm-{lease}-e{epoch}"
 
 
-def vm_names(lease: str, epoch: int) -> VmNames:
-    """The names of a lease's machine. The schedule's is prescribed: DevTest Labs looks for it under that name."""
-    vm = f"vm-{lease}-e{epoch}"
-    return VmNames(
-        vm=vm,
-        computer=vm,
-        nic=f"{vm}-nic",
-        os_disk=f"{vm}-os",
-        shutdown_schedule=f"shutdown-computevm-{vm}",
-    )
+def parse_vm_name(text: str) -> tuple[str, int] | None:
+    """The lease and epoch that a machine's name was made of; None if `vm_name` could not have made it."""
+    found = _VM_NAME.fullmatch(text)
+    return (found["lease"], int(found["epoch"])) if found else None
