@@ -16,13 +16,17 @@ internal/commandProcessor/commandProcessor.go (054ba06). What it does, and what 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -32,6 +36,7 @@ Parameter = tuple[str, str]
 
 TAIL_BYTES = 4096  # cmds.go: maxTailLen
 _INIT = Path(__file__).with_name("machine_init.py")
+_MARKER = "AZURESIM_EXECUTION"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -42,12 +47,14 @@ class MachineGone(RuntimeError):
 class Execution:
     """One script on one machine. All of it may be read from any thread; times are the machine's clock."""
 
-    def __init__(self, init: subprocess.Popen[bytes], directory: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, init: subprocess.Popen[bytes], marker: str, directory: Path, clock: Callable[[], float]
+    ) -> None:
         self.started = clock()
         self.ended: float | None = None
         self.exit_code: int | None = None
         self.state: State = "Running"
-        self._init, self._directory, self._clock = init, directory, clock
+        self._init, self._marker, self._directory, self._clock = init, marker, directory, clock
         self._lock = threading.Lock()
         self._over = threading.Event()
         threading.Thread(target=self._listen, name=f"init-{init.pid}", daemon=True).start()
@@ -99,7 +106,8 @@ class Execution:
         for line in self._init.stdout:
             report = json.loads(line)
             self._end(int(report["exited"]), timed_out=report["timed_out"], killed=report["killed"])
-        self._init.wait()
+        if self._init.wait() != 0:
+            _kill_marked(self._marker)
         self._end(-1, killed=True)
 
     def _end(self, exit_code: int, *, timed_out: bool = False, killed: bool = False) -> None:
@@ -168,6 +176,7 @@ class Machine:
         path.chmod(0o500)
         named = {name: value for name, value in parameters if name and value}
         unnamed = "".join(f" {value}" for name, value in parameters if value and not name)
+        marker = f"{_MARKER}={uuid.uuid4()}"
         init = subprocess.Popen(
             [
                 sys.executable,
@@ -177,13 +186,25 @@ class Machine:
                 *("/bin/bash", "-c", f"{shlex.quote(str(path))}{unnamed}"),
             ],
             cwd=directory,
-            env={**self._env, **named},
+            env={**self._env, **named, _MARKER: marker.partition("=")[2]},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # words are sent at once, and none is left to fail when the pipe is closed
             start_new_session=True,
         )
-        return Execution(init, directory, self._clock)
+        return Execution(init, marker, directory, self._clock)
+
+
+def _kill_marked(marker: str) -> None:
+    """The init was killed, so its children are nobody's: find them by the variable they were started with."""
+    found = True
+    while found:
+        found = False
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if marker.encode() in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    found = True
 
 
 def _tail(path: Path) -> str:

@@ -99,7 +99,7 @@ def test_a_script_has_a_directory_of_its_own_and_nothing_of_ours(machine: Machin
     assert lines[0].startswith(str(machine.root))
     assert set(lines[1:4]) == {"script.sh", "stderr", "stdout"}
     names = {line.partition("=")[0] for line in lines[4:]}
-    assert names <= {"PATH", "HOME", "LANG", "MACHINE", "PWD", "SHLVL", "_", "OLDPWD"}
+    assert names <= {"PATH", "HOME", "LANG", "MACHINE", "PWD", "SHLVL", "_", "OLDPWD", "AZURESIM_EXECUTION"}
     other = ended(machine.run("pwd", [], [], None))
     assert other.stdout.strip() != lines[0]
 
@@ -203,8 +203,10 @@ def test_nothing_outlives_a_simulator_that_is_killed(tmp_path: Path, escape: str
 
 
 def test_a_script_that_kills_its_parent_is_still_accounted_for(machine: Machine) -> None:
-    execution = ended(machine.run("kill -9 $PPID; sleep 600", [], [], None))
+    script = "setsid sleep 600 & echo $! > child; kill -9 $PPID; sleep 600"
+    execution = ended(machine.run(script, [], [], None))
     assert (execution.state, execution.exit_code) == ("Canceled", -1)
+    assert not alive(pid_in(machine.root / "run-command/download/0/child"))
 
 
 def test_a_machine_that_is_gone_runs_nothing(machine: Machine) -> None:
