@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from getpass import getuser
 from pathlib import Path
 
 from shared.domain.errors import SpecError
@@ -36,6 +38,7 @@ class Settings:
     ssh_public_key: str
     app: str
     workloads: Path
+    local_work: Path  # where the `local` platform keeps its leases
 
     def subnet_id(self, region: str) -> str:
         """The subnet for machines in `region`. Raises SpecError when the setting names none."""
@@ -65,6 +68,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ssh_public_key=environment["MUSTER_SSH_PUBLIC_KEY"],
         app=environment.get("MUSTER_APP", "muster"),
         workloads=Path(environment.get("MUSTER_WORKLOADS", "workloads")),
+        local_work=Path(
+            environment.get("MUSTER_LOCAL_WORK") or f"{tempfile.gettempdir()}/muster-{getuser()}"
+        ),
     )
 
 

@@ -123,6 +123,13 @@ def pages(path: str, *, api_version: str, target: str) -> Iterator[Answer]:
         link = answer.body.get("nextLink")
 
 
+def now() -> datetime:
+    """ARM's time: the clock that deadlines are judged by."""
+    return request(
+        "GET", group_id(), api_version=RESOURCES_API, target="ask ARM for its time", may_be_missing=True
+    ).date
+
+
 def group_id() -> str:
     """The ARM id of the one resource group that machines live in."""
     return f"/subscriptions/{settings().subscription_id}/resourceGroups/{settings().resource_group}"
