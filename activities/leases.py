@@ -7,8 +7,8 @@ import azure.durable_functions as df
 from shared.azure import ledger
 from shared.domain.audit import AuditEntry, AuditLink
 from shared.domain.cost import RunCost
-from shared.domain.lease import LeaseClosing, LeaseOpening
-from shared.domain.upkeep import MAX_REMOVALS_PER_PASS, Overdue, ReapRequest, Removal, reason_to_remove
+from shared.domain.lease import TAG_LEASE, LeaseClosing, LeaseOpening, OwnedResource
+from shared.domain.upkeep import MAX_PER_PASS, Overdue, ReapRequest, Removal, is_settled, reason_to_remove
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing
@@ -31,28 +31,36 @@ def close_lease(closing: LeaseClosing) -> Nothing:
     return Nothing()
 
 
+@activity(bp, contracts.SETTLE_LEASE)
+def settle_lease(closing: LeaseClosing) -> Nothing:
+    """Close the book of a lease whose run cannot do it any more."""
+    ledger.settle_lease(closing)
+    return Nothing()
+
+
 @activity(bp, contracts.LIST_LEASES)
 def list_leases(request: ReapRequest) -> Overdue:
-    """Everything in Azure under this app's tags that is nobody's any more, machines first."""
+    """Everything in Azure under this app's tags that is nobody's any more, and open leases of which nothing is left.
+
+    The records are read before Azure is listed: a lease that opens meanwhile is not looked at in this pass.
+    """
     owners_over = frozenset(request.owners_over)
+    open_leases = [opening.lease for opening in ledger.open_leases()]
+    inventories = {p.name: p.provisioner.list_owned() for p in platforms().values()}
+    now = max(inventory.now for inventory in inventories.values())
     removals: list[Removal] = []
-    alive: set[str] = set()
-    now = None
-    for found in platforms().values():
-        inventory = found.provisioner.list_owned()
-        now = max(now, inventory.now) if now else inventory.now
+    found: list[OwnedResource] = []
+    for name, inventory in inventories.items():
+        found += inventory.resources
         for resource in inventory.resources:
-            reason = reason_to_remove(resource, now=inventory.now, owners_over=owners_over)
-            if reason:
-                removals.append(Removal(platform=found.name, resource=resource, reason=reason))
-            else:
-                alive.add(resource.tags.get("muster-lease", resource.id))
-    if now is None:
-        raise RuntimeError("no platform answered with its time")
+            if reason := reason_to_remove(resource, now=inventory.now, owners_over=owners_over):
+                removals.append(Removal(platform=name, resource=resource, reason=reason))
+    settled = [lease for lease in open_leases if is_settled(lease, found, now=now, owners_over=owners_over)]
     return Overdue(
-        removals=tuple(removals[:MAX_REMOVALS_PER_PASS]),
-        alive=len(alive),
-        left_for_next_pass=max(0, len(removals) - MAX_REMOVALS_PER_PASS),
+        removals=tuple(removals[:MAX_PER_PASS]),
+        settled=tuple(settled[:MAX_PER_PASS]),
+        alive=len({r.tags.get(TAG_LEASE) for r in found})
+        - len({r.resource.tags.get(TAG_LEASE) for r in removals}),
         now=now,
     )
 

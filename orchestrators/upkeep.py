@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.durable_functions as df
 
 from shared.domain.errors import AppError
+from shared.domain.lease import LeaseClosing
 from shared.domain.upkeep import ReapReport, ReapRequest
 from shared.durable import contracts
 from shared.durable.audit import AuditTrail
@@ -20,12 +21,11 @@ def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
 
     1. List what carries this app's tags, and Azure's own time.
     2. For each resource whose deadline passed or whose owner is over: one removing request.
+    3. Close the books of leases that are over and of which nothing is left.
     It never waits for Azure: the next pass, a minute later, sees what is left and goes on. So it cannot hang, and a
     pass that dies costs one minute.
     """
     overdue = yield from flow.call(contracts.LIST_LEASES, request)
-    if not overdue.removals:
-        return ReapReport(alive=overdue.alive)
     trail = AuditTrail(flow, who="reaper")
     failed: list[str] = []
     for removal in overdue.removals:
@@ -34,4 +34,11 @@ def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
             yield from trail.write("removal begun", removal.resource.id, why=removal.reason)
         except AppError as error:
             failed.append(f"{removal.resource.name}: {error}")
-    return ReapReport(removed=len(overdue.removals) - len(failed), failed=tuple(failed), alive=overdue.alive)
+    for lease in overdue.settled:
+        yield from flow.call(contracts.SETTLE_LEASE, LeaseClosing(lease=lease, at=overdue.now))
+    return ReapReport(
+        removed=len(overdue.removals) - len(failed),
+        settled=len(overdue.settled),
+        failed=tuple(failed),
+        alive=overdue.alive,
+    )

@@ -50,7 +50,7 @@ def train_and_store(container: Any, name: str) -> dict[str, Any]:
 
 
 def train() -> tuple[Pipeline, dict[str, float]]:
-    """The fitted pipeline, and its metrics on the held-out rows. One thread: one order of sums, the same model anywhere."""
+    """The fitted pipeline and its metrics on the held-out rows. One thread: the same order of sums anywhere."""
     sample = flights.flown(MONTHS).to_pandas().sample(ROWS, random_state=SEED)
     seen, unseen = sample.iloc[HELD_OUT:], sample.iloc[:HELD_OUT]
     with threadpool_limits(limits=1):

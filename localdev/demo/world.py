@@ -37,8 +37,7 @@ class World:
         self._simulator = Simulator(clock=clock, state=state / "azure")
         self._workloads = workloads
         self._runner: subprocess.Popen[str] | None = None
-        self.url = ""
-        self.key = ""
+        self.url = self.key = self._system_key = ""
 
     def __enter__(self) -> Self:
         self._simulator.__enter__()
@@ -83,7 +82,17 @@ class World:
         else:
             raise RuntimeError(f"the app did not start; see {log.name}")
         threading.Thread(target=_drain, args=(self._runner.stdout, log), daemon=True).start()
-        self.key = default_key(keys)
+        record = json.loads(keys.read_text())
+        self.key, self._system_key = (
+            record["functionKeys"]["default"],
+            record["systemKeys"]["durabletask_extension"],
+        )
+
+    def terminate(self, instance_id: str) -> None:
+        """End an instance by the host's own management API, which runs no clean-up: what an operator should not do."""
+        url = f"{self.url}/runtime/webhooks/durabletask/instances/{instance_id}/terminate?reason=test"
+        request = urllib.request.Request(f"{url}&code={self._system_key}", method="POST", data=b"")
+        urllib.request.urlopen(request, timeout=60).close()
 
     def stop_app(self) -> None:
         """Stop the app as a deployment would: what is in flight is given back to the task hub."""
@@ -121,13 +130,6 @@ class World:
         except urllib.error.HTTPError as error:
             text = error.read().decode()
             return error.code, json.loads(text) if text.startswith("{") else text
-
-
-def default_key(keys: Path) -> str:
-    """The function key the runner made."""
-    record = json.loads(keys.read_text())
-    found: str = record["functionKeys"]["default"]
-    return found
 
 
 def create_containers(account_url: str) -> None:

@@ -120,6 +120,12 @@ def close_lease(closing: LeaseClosing) -> None:
         blob.delete(_container(), _lease_path("open", closing.lease))
 
 
+def settle_lease(closing: LeaseClosing) -> None:
+    """Close a lease of which nothing is left, whether its run closed it with remains or never came to it."""
+    claim(_lease_path("closed", closing.lease), closing)
+    blob.delete(_container(), _lease_path("open", closing.lease))
+
+
 def is_lease_closed(lease: Lease) -> bool:
     return blob.exists(_container(), _lease_path("closed", lease))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from shared.domain.lease import TAG_OWNER, OwnedResource, TagFault, deadline_of
+from shared.domain.lease import TAG_LEASE, TAG_OWNER, Lease, OwnedResource, TagFault, deadline_of
 from shared.domain.wire import Wire
 
-MAX_REMOVALS_PER_PASS = 32  # a wrong idea must not empty the group in a minute; the next pass goes on
+MAX_PER_PASS = 20  # a wrong idea must not empty the group in a minute; the next pass goes on
 GRACE = timedelta(minutes=2)  # after the deadline, for the run's own release to finish first
 
 
@@ -27,13 +28,14 @@ class Overdue(Wire):
     """What one look found. `now` is Azure's time of the look; `alive` counts leases that are in order."""
 
     removals: tuple[Removal, ...] = ()
+    settled: tuple[Lease, ...] = ()  # on record as open, but their time is over and nothing of them is left
     alive: int = 0
-    left_for_next_pass: int = 0
     now: datetime
 
 
 class ReapReport(Wire):
     removed: int = 0
+    settled: int = 0
     failed: tuple[str, ...] = ()
     alive: int = 0
 
@@ -54,3 +56,11 @@ def reason_to_remove(resource: OwnedResource, *, now: datetime, owners_over: fro
     if now >= deadline + GRACE:
         return f"its deadline {deadline.isoformat()} passed"
     return None
+
+
+def is_settled(
+    lease: Lease, found: Iterable[OwnedResource], *, now: datetime, owners_over: frozenset[str]
+) -> bool:
+    """Whether a lease that is on record as open is over in truth: nobody owns it any more and nothing of it is left."""
+    over = lease.owner in owners_over or now >= lease.deadline + GRACE
+    return over and all(resource.tags.get(TAG_LEASE) != lease.id for resource in found)

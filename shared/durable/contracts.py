@@ -49,6 +49,7 @@ RECORD_OUTCOME = Step("record_outcome", scoring.RunOutcome, Nothing)
 
 OPEN_LEASE = Step("open_lease", lease.LeaseOpening, Nothing)
 CLOSE_LEASE = Step("close_lease", lease.LeaseClosing, Nothing)
+SETTLE_LEASE = Step("settle_lease", lease.LeaseClosing, Nothing)
 LIST_LEASES = Step("list_leases", upkeep.ReapRequest, upkeep.Overdue)
 REMOVE_RESOURCE = Step("remove_resource", upkeep.Removal, Nothing)
 RECORD_COST = Step("record_cost", cost.RunCost, Nothing)
