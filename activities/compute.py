@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import azure.durable_functions as df
-from shared.domain.price_book import offers_for
 
 from shared.azure import classify, ledger
 from shared.config import settings
 from shared.domain.errors import Cancelled, LeaseLost
 from shared.domain.lease import Lease, Machine, MachineState, Operation, Remains
 from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer
+from shared.domain.price_book import offers_for
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.platforms import platform

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import azure.durable_functions as df
-from shared.domain.shards import InputItem, Shard, plan_batches, plan_shards
 
 from shared.azure import agent, blob, ledger, watermarks
 from shared.config import settings
@@ -29,6 +28,7 @@ from shared.domain.scoring import (
     ScoreRequest,
     WriteJobRequest,
 )
+from shared.domain.shards import InputItem, Shard, plan_batches, plan_shards
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing

@@ -26,7 +26,8 @@ def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
     pass that dies costs one minute.
     """
     overdue = yield from flow.call(contracts.LIST_LEASES, request)
-    trail = AuditTrail(flow, who="reaper")
+    # Every pass is a chain of its own: the passes share one instance id.
+    trail = AuditTrail(flow, who="reaper", chain=f"reap-{overdue.now:%Y%m%dT%H%M%SZ}")
     failed: list[str] = []
     for removal in overdue.removals:
         try:

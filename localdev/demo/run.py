@@ -10,13 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from shared.domain.schedule import Slot, next_slot
-from shared.domain.workload import BatchScoring
-
 from localdev.clock import Clock
 from localdev.demo import champion, flights, verify
 from localdev.demo.world import ROOT, World, blob_service, wait_for
 from shared.domain import names
+from shared.domain.schedule import Slot, next_slot
+from shared.domain.workload import BatchScoring
 from shared.triggers.workloads import read_workload
 
 DECLARATION = ROOT / "workloads" / "flights-nightly.yaml"
@@ -67,7 +66,7 @@ def _prepare(world: World, workload: BatchScoring, speed: float) -> str:
     _jump_before(world.clock, slot)
     world.clock.set_speed(speed)
     say(
-        f"the local clock is set to {world.clock.now():%Y-%m-%d %H:%M:%S} UTC, shortly before the slot, at {speed:g} x speed"
+        f"the local clock now shows {world.clock.now():%Y-%m-%d %H:%M:%S} UTC, shortly before the slot, at {speed:g} x"
     )
     run_id = names.score_run_id(workload.name, slot.id)
     remembered.write_text(run_id)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.domain.workload import BatchScoring
-
 from localdev.demo.world import World, blob_service
 from shared.domain.audit import digest, verify_chain
+from shared.domain.workload import BatchScoring
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def summary(report: dict[str, Any], checks: list[Check], *, wall_s: float, state
     lines = ["", f"{report['id']}: {report['state']}"]
     if receipt:
         lines += [
-            f"  files        {receipt['listed']} listed = {receipt['scored']} scored + {receipt['quarantined']} quarantined",
+            f"  files        {receipt['listed']} listed = {receipt['scored']} scored, {receipt['quarantined']} quarantined",
             f"  rows         {receipt['rows']:,} in {receipt['parts']} parts",
             f"  receipt      {receipt['manifest']['container']}/{receipt['manifest']['blob']}",
         ]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shared.domain.lease import TAG_LEASE, TAG_OWNER, Lease, OwnedResource, TagFault, deadline_of
 from shared.domain.wire import Wire
 
-MAX_PER_PASS = 20  # a wrong idea must not empty the group in a minute; the next pass goes on
+MAX_PER_PASS = 12  # a wrong idea must not empty the group in a minute; the next pass goes on
 GRACE = timedelta(minutes=2)  # after the deadline, for the run's own release to finish first
 
 

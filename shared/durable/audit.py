@@ -8,10 +8,11 @@ from shared.durable.flow import Flow, Steps
 
 
 class AuditTrail:
-    """Writes records in order. The chain's name is the orchestration's id, its time the orchestration's clock."""
+    """Writes records in order, at the orchestration's time. A chain is named for its orchestration, unless told else."""
 
-    def __init__(self, flow: Flow, who: str) -> None:
+    def __init__(self, flow: Flow, who: str, *, chain: str = "") -> None:
         self._flow = flow
+        self._chain = chain or flow.instance_id
         self._who = who
         self._seq = 0
         self.head = GENESIS
@@ -21,7 +22,7 @@ class AuditTrail:
     ) -> Steps[None]:
         self._seq += 1
         entry = AuditEntry(
-            chain=self._flow.instance_id, seq=self._seq, prev=self.head, at=self._flow.now,
+            chain=self._chain, seq=self._seq, prev=self.head, at=self._flow.now,
             who=self._who, what=what, target=target, why=why, before=before, after=after,
         )  # fmt: skip
         link = yield from self._flow.call(contracts.AUDIT, entry)
