@@ -7,7 +7,7 @@ import re
 
 # Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
 # longest here has 40 of the workload and 23 of `manual-...`.
-_RUN_ID = re.compile(r"(?=.{1,100}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:\d{8}T\d{6}Z|manual-[0-9a-f]{16})")
+_RUN_ID = re.compile(r"(?=.{1,100}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16})")
 _VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-f]{16})-e(?P<epoch>0|[1-9][0-9]{0,8})")
 
 

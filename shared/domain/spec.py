@@ -55,7 +55,7 @@ def parse_spec[M: BaseModel](
                 return model
         except ValidationError as error:
             told = error.errors(include_url=False, include_input=True)
-            faults += [_fault(e, document, kind) for e in told if e["type"] != "default_factory_not_called"]
+            faults += [_fault(e, document, kind) for e in told if not _only_follows(e)]
     raise SpecErrors(source=source, faults=sorted(faults, key=lambda f: (f.line or 0, f.column or 0)))
 
 
@@ -78,6 +78,13 @@ def _kind[M: BaseModel](
         faults.append(_place(document, ("kind",), f"{_told(kind)} is not a kind", allowed=allowed, hint=hint))
         return None
     return kinds[kind]
+
+
+def _only_follows(error: ErrorDetails) -> bool:
+    """Whether the error only follows from another one: pydantic counts no refused item, and computes no default then."""
+    if error["type"] == "too_short":
+        return bool(len(error["input"]) >= error["ctx"]["min_length"])
+    return error["type"] == "default_factory_not_called"
 
 
 def _fault(error: ErrorDetails, document: Document, kind: type[BaseModel]) -> Fault:

@@ -13,8 +13,8 @@ from shared.domain.cron import BadCron, check_cron
 from shared.domain.fields import refusal
 
 _DURATION = re.compile(
-    r"P(?=.)(?:(?P<weeks>\d{1,4})W)?(?:(?P<days>\d{1,5})D)?"
-    r"(?:T(?=.)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,8})M)?(?:(?P<seconds>\d{1,9})S)?)?"
+    r"P(?=.)(?:(?P<weeks>[0-9]{1,4})W)?(?:(?P<days>[0-9]{1,5})D)?"
+    r"(?:T(?=.)(?:(?P<hours>[0-9]{1,6})H)?(?:(?P<minutes>[0-9]{1,8})M)?(?:(?P<seconds>[0-9]{1,9})S)?)?"
 )
 _DURATIONS = "an ISO 8601 duration: PT90S, PT15M, PT3H, P1D"
 
@@ -34,10 +34,10 @@ def _duration_hint(value: object) -> str:
     text = str(value).strip().upper()
     if text.isdecimal() and len(text) < 6:
         return f"For {text} minutes write PT{text}M"
-    if found := re.fullmatch(r"(\d{1,5})\s*([SMHD])[A-Z]*", text):
+    if found := re.fullmatch(r"([0-9]{1,5})\s*([SMHD])[A-Z]*", text):
         count, unit = found.groups()
         return f"Write P{count}D" if unit == "D" else f"Write PT{count}{unit}"
-    if re.fullmatch(r"P.*\d[YM].*", text.split("T")[0]):
+    if re.fullmatch(r"P.*[0-9][YM].*", text.split("T")[0]):
         return "Months and years differ in length: give days"
     return ""
 
@@ -55,7 +55,11 @@ def duration_text(value: timedelta) -> str:
 
 
 _DURATION_SCHEMA = WithJsonSchema(
-    {"type": "string", "format": "duration", "pattern": r"^P(\d+W)?(\d+D)?(T(\d+H)?(\d+M)?(\d+S)?)?$"}
+    {
+        "type": "string",
+        "format": "duration",
+        "pattern": r"^P([0-9]+W)?([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?$",
+    }
 )
 
 
@@ -86,7 +90,9 @@ LeaseTime = Annotated[
 ]
 
 
-_MOMENT = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)")
+_MOMENT = re.compile(
+    r"20[0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ][0-9][0-9]:[0-9][0-9](:[0-9][0-9])?(Z|[+-][0-9][0-9]:[0-9][0-9])"
+)
 
 
 def _read_moment(value: object) -> datetime:

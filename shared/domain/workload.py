@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from shared.domain.document import MAX_BYTES
@@ -54,6 +54,16 @@ __all__ = [
 MAX_INSTANCES = 32  # machines of one run: the children an orchestrator may have
 CHAMPION = "champion"
 
+
+def _known(what: str) -> AfterValidator:
+    def check(name: str, info: ValidationInfo) -> str:
+        return check_known(name, what, info)
+
+    return AfterValidator(check)
+
+
+PlatformName = Annotated[str, _known("platform")]
+KnownSize = Annotated[SizeName, _known("size")]
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -128,21 +138,11 @@ class Compute(Spec):
     Sizes and regions are tried in the order given. No region: the app's own.
     """
 
-    platform: str
-    sizes: tuple[SizeName, ...] = Field(default=("Standard_D2s_v5",), min_length=1, max_length=20)
+    platform: PlatformName
+    sizes: tuple[KnownSize, ...] = Field(default=("Standard_D2s_v5",), min_length=1, max_length=20)
     regions: tuple[RegionName, ...] = Field(default=(), max_length=20)
     priority: Literal["dedicated", "spot", "spot-then-dedicated"] = "dedicated"
     instances: Count = Field(default=1, le=MAX_INSTANCES)
-
-    @field_validator("platform")
-    @classmethod
-    def _is_a_platform(cls, platform: str, info: ValidationInfo) -> str:
-        return check_known(platform, "platform", info)
-
-    @field_validator("sizes")
-    @classmethod
-    def _are_sizes(cls, sizes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        return tuple(check_known(size, "size", info) for size in sizes)
 
 
 class Fanout(Spec):
