@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from localdev.clock import ENVIRONMENT_VARIABLE, Clock
@@ -61,12 +61,11 @@ def _clock(path: Path | None) -> Clock:
 
 
 def _leave(status: int) -> None:
-    """Exit even while a function's thread refuses to end: its work item is the hub's to redeliver."""
-    deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline:
-        if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
-            sys.exit(status)
-        time.sleep(0.01)
+    """Exit even while a function's thread refuses to end: its work item is the hub's to redeliver.
+
+    An ordinary exit would join the worker's thread pool first, and wait for ever.
+    """
+    logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ORCHESTRATOR, ACTIVITY, ENTITY = "orchestrator", "activity", "entity"
 TRIGGERS = {"orchestrationTrigger": ORCHESTRATOR, "activityTrigger": ACTIVITY, "entityTrigger": ENTITY}
-_POLL_S = 0.5
+_POLL_S = 0.1
 _COMPLETERS = 4  # threads that write outcomes to the hub, so that user code never waits for its disk
 
 
@@ -53,16 +53,14 @@ class Dispatcher:
     def stop(self, grace_s: float) -> None:
         """Take no more work, give what runs `grace_s` to end, return the rest to the hub for redelivery."""
         self._stopping = True
-        self._pump.join(timeout=_POLL_S * 4)
+        self._pump.join(timeout=_POLL_S * 20)
         deadline = time.monotonic() + grace_s
         with self._idle:
             while self._in_hand and (left := deadline - time.monotonic()) > 0:
                 self._idle.wait(left)
             self._closed = self._in_hand > 0  # what ends later ends unheard and is redelivered
         if self._closed:
-            logger.warning(
-                "%d work items did not end in %.0f s; they will be redelivered", self._in_hand, grace_s
-            )
+            logger.warning("%d work items did not end in time; they will be redelivered", self._in_hand)
         self._completers.shutdown(wait=not self._closed, cancel_futures=True)
         self._session.close()
 

@@ -21,9 +21,10 @@ from localdev.runner.admin import Admin
 from localdev.runner.client_binding import ClientBinding
 from localdev.runner.config import HostConfig, read_host_config, read_local_settings
 from localdev.runner.dispatcher import TRIGGERS, Dispatcher
+from localdev.runner.errors import AppError
 from localdev.runner.event_grid import EventGridWebhook
 from localdev.runner.http_trigger import HttpTriggers
-from localdev.runner.hub import Limits, TaskHub
+from localdev.runner.hub import HubError, Limits, TaskHub
 from localdev.runner.invoker import Invoker
 from localdev.runner.keys import DURABLE, Keys
 from localdev.runner.loader import ENTRY_MODULE, Function, load_app
@@ -34,6 +35,7 @@ from localdev.runner.timers import StatusStore, TimerScheduler, build_timers
 
 _FIRED_HERE = {"httpTrigger", "timerTrigger", "eventGridTrigger", *TRIGGERS}
 _GRACE_S = 5.0
+_LAST_WORD_S = 0.5  # for a response whose function has just ended
 _active = (
     threading.Lock()
 )  # the worker library keeps its thread pool in a module: one host per process at a time
@@ -60,7 +62,7 @@ class Runner:
         self._hub_path = Path(hub) if hub is not None else None
         self._keys_path = Path(keys) if keys is not None else None
         self._clock = clock or Clock.from_environment()
-        self._grace_s = _GRACE_S
+        self._deadline = 0.0
         self._undo = contextlib.ExitStack()
 
     @property
@@ -98,7 +100,7 @@ class Runner:
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
         """Take no new work, let what runs end within `grace_s`; what does not is redelivered by the next start."""
-        self._grace_s = grace_s
+        self._deadline = time.monotonic() + grace_s
         self._undo.close()
 
     def _start(self) -> None:
@@ -113,7 +115,10 @@ class Runner:
         )
         timers = build_timers(functions, os.environ, self._clock, store)
 
-        self._hub = TaskHub.open(self._hub_path, clock=self._clock)
+        try:
+            self._hub = TaskHub.open(self._hub_path, clock=self._clock)
+        except HubError as error:
+            raise AppError(str(error)) from error
         self._undo.callback(self._hub.close)
         self._binding = self._client_binding(config)
         self._invoker = Invoker({"durableClient": self._binding.json()})
@@ -187,15 +192,23 @@ class Runner:
 
     async def _stop_serving(self) -> None:
         self._ticking.cancel()
-        await asyncio.gather(self._server.cleanup(), self._scheduler.drain(self._grace_s))
+        grace_s = self._grace_left()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.gather(
+                asyncio.wait_for(self._server.cleanup(), grace_s + _LAST_WORD_S),
+                self._scheduler.drain(grace_s),
+            )
         self._management.close()
+
+    def _grace_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
     def _start_dispatcher(self, functions: list[Function], config: HostConfig) -> None:
         limits = Limits(config.max_orchestrators, config.max_activities, config.max_entities)
         session = self._hub.connect_remote(f"runner-{os.getpid()}", limits)
         dispatcher = Dispatcher(session, functions, self._invoker)
         dispatcher.start()
-        self._undo.callback(lambda: dispatcher.stop(self._grace_s))
+        self._undo.callback(lambda: dispatcher.stop(self._grace_left()))
 
 
 def _forget_app(app_dir: Path, before: set[str]) -> None:

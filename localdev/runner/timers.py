@@ -89,6 +89,7 @@ class Timer:
         self, function: Function, schedule: Schedule, zone: tzinfo, clock: Clock, store: StatusStore
     ) -> None:
         self.function, self.running = function, False
+        self.resting = False  # between two attempts of a retry policy
         self._schedule, self._zone, self._clock = schedule, zone, clock
         now = clock.now()
         monitored = function.trigger.get("useMonitor") is not False and not _fires_within_a_minute(
@@ -135,7 +136,9 @@ class Timer:
                 return result
             wait = policy.delay * 2**attempt if policy.exponential else policy.delay
             attempt += 1
+            self.resting = True
             await sleep_until(self._clock, self._clock.now() + min(wait, policy.longest))
+            self.resting = False
 
     def _recall(self, store: StatusStore, now: datetime) -> None:
         """ScheduleMonitor.CheckPastDueAsync: a changed schedule starts afresh instead of being past due."""
@@ -164,7 +167,7 @@ class TimerScheduler:
 
     def __init__(self, timers: list[Timer], clock: Clock, invoker: Invoker) -> None:
         self._timers, self._clock, self._invoker = timers, clock, invoker
-        self._firing: set[asyncio.Task[None]] = set()
+        self._firing: dict[asyncio.Task[None], Timer] = {}
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -180,8 +183,14 @@ class TimerScheduler:
             await _sleep(self._clock, min(wait, _LONGEST_SLEEP_S), self._changed)
 
     async def drain(self, grace_s: float) -> None:
+        """Let invocations end. What is given up is not recorded, so it is past due at the next start."""
+        for task, timer in self._firing.items():
+            if timer.resting:
+                task.cancel()
         if self._firing:
-            await asyncio.wait(self._firing, timeout=grace_s)
+            _, late = await asyncio.wait(list(self._firing), timeout=grace_s)
+            for task in late:
+                task.cancel()
 
     def find(self, name: str) -> Timer | None:
         return next((timer for timer in self._timers if timer.function.name == name), None)
@@ -189,11 +198,11 @@ class TimerScheduler:
     def _fire(self, timer: Timer) -> None:
         timer.running = True
         task = asyncio.create_task(timer.fire(self._invoker))
-        self._firing.add(task)
+        self._firing[task] = timer
 
         def ended(done: asyncio.Task[None]) -> None:
             timer.running = False
-            self._firing.discard(done)
+            self._firing.pop(done, None)
             self._changed.set()
             if not done.cancelled() and (error := done.exception()) is not None:
                 logger.error("timer %s stopped counting: %r", timer.function.name, error)

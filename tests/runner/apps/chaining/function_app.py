@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Hello chaining and fan-out/fan-in, as in Microsoft's samples: sync, async and two-argument activities."""
 
 import asyncio

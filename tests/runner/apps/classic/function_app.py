@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """The v1 style: one context argument, a blueprint, retries with RetryOptions, a helper module beside the app."""
 
 import azure.durable_functions as df

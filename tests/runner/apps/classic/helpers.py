@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 from pathlib import Path
 
 import azure.durable_functions as df

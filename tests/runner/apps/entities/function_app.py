@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """An entity counter: signalled, called, locked, read; and a client that is a plain function."""
 
 import azure.durable_functions as df

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Human interaction (an event or a timer, whichever is first) and a monitor that lives for ever."""
 
 from datetime import timedelta
