@@ -21,6 +21,7 @@ pasted unquoted into a shell's command line (Azure/run-command-handler-linux, in
 
 _FOLDER = Path(__file__).parent
 _NOT_SHIPPED = {"package.py"}
+_UNIX = 3
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment a zip can name
 
 
@@ -39,18 +40,21 @@ class BlobReference:
 
 @cache
 def build_package() -> Package:
-    """The zip of this folder, and its sha256."""
-    sources = (*_FOLDER.glob("*.py"), *_FOLDER.glob("*.txt"))
-    return build_zip({f"node/{path.name}": path for path in sources if path.name not in _NOT_SHIPPED})
+    """The agent: this folder's modules and requirements, as the package `node`."""
+    paths = (path for pattern in ("*.py", "*.txt") for path in _FOLDER.glob(pattern))
+    return build_zip({f"node/{path.name}": path for path in paths if path.name not in _NOT_SHIPPED})
 
 
 def build_zip(files: Mapping[str, Path]) -> Package:
-    """A zip with the same bytes for the same files. Stored, not deflated: compressors differ between machines."""
+    """A zip of these files under these names, and its sha256: the same bytes for the same contents, wherever it is built.
+
+    Stored, not deflated: compressors differ between machines.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, path in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            entry.create_system, entry.external_attr = _UNIX, 0o100644 << 16
             archive.writestr(entry, path.read_bytes())
     return Package(buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
 

@@ -8,7 +8,6 @@ and for each shard ("begin", [indices]) and ("item", (index, status, rows)), the
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from node.errors import NodeError, reason_of
 from node.job import ScoreJob, Shard
+from node.lifeline import die_with_parent
 from node.logs import log_as_json
 from node.models import ModelCard, load_model
 from node.storage import Store
@@ -25,8 +25,6 @@ from node.storage import Store
 if TYPE_CHECKING:  # pandas and pyarrow are loaded once, in the fork server, and never in the agent itself
     from node.scoring import Scorer
     from node.shard import ShardScorer
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,11 @@ def _score(shards: ShardScorer, shard: Shard, pipe: Connection) -> None:
 def _scorer(setup: Setup, folder: Path) -> Scorer:
     code = setup.job.code
     if code is not None:
-        column = setup.card.output.name if setup.card else None
         from node.usercode import UserScorer
 
-        inputs = folder / "inputs"
-        return UserScorer(
-            setup.code_folder, code.entry, setup.model_folder, inputs, code.mini_batch_size, column
-        )
+        inputs, column = folder / "inputs", setup.card.output.name if setup.card else None
+        size = code.mini_batch_size
+        return UserScorer(setup.code_folder, code.entry, setup.model_folder, inputs, size, column)
     from node.scoring import BuiltInScorer
 
     assert setup.card is not None  # a job without code has a model: parse_job
@@ -90,28 +86,18 @@ def _scorer(setup: Setup, folder: Path) -> Scorer:
 def preloads(job: ScoreJob) -> list[str]:
     """What the fork server imports, once for all workers and for every fresh one after a death."""
     if job.code:
-        return ["node.shard", "node.usercode"]
+        return ["node.nursery", "node.shard", "node.usercode"]
     assert job.model is not None
-    flavor = {
-        "sklearn": [
-            "joblib",
-            "sklearn.pipeline",
-            "sklearn.compose",
-            "sklearn.ensemble",
-            "sklearn.linear_model",
-        ],
-        "onnx": ["onnxruntime"],
-    }
-    return ["node.shard", "node.scoring", "pandas", *flavor.get(job.model.flavor, [])]
+    sklearn = ["joblib", *(f"sklearn.{name}" for name in ("pipeline", "compose", "ensemble", "linear_model"))]
+    flavor = sklearn if job.model.flavor == "sklearn" else ["onnxruntime"]
+    return ["node.nursery", "node.shard", "node.scoring", "pandas", *flavor]
 
 
 def _belong_to_the_agent() -> None:
     """Die with the agent, be the first to go when memory runs out, and leave SIGTERM to the agent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800")
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, lambda *_: None
-        )  # a handler, not SIG_IGN: what user code starts must not inherit it
+        signal.signal(number, lambda *_: None)  # no SIG_IGN: what user code starts would inherit that
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))

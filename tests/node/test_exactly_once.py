@@ -1,0 +1,125 @@
+"""One committed output per shard, whoever was there before and whatever changed meanwhile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.node.jobs import Bench, as_parquet, some_rows
+
+
+def _two_shards(bench: Bench) -> tuple[str, str]:
+    items = [bench.item(f"flights/{day}.parquet", as_parquet(some_rows(day))) for day in range(4)]
+    return bench.shard(*items[:2]), bench.shard(*items[2:])
+
+
+def test_what_has_a_record_is_not_scored_again(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+    first, second = _two_shards(bench)
+    assert bench.score()[0] == 0
+    records, parts = [bench.record(first), bench.record(second)], bench.parts()
+    for name in bench.names(bench.landing):  # it could not be scored again
+        bench.estate.blobs.get_blob_client(bench.landing, name).delete_blob()
+
+    assert bench.score()[0] == 0
+
+    assert [bench.record(first), bench.record(second)] == records
+    assert bench.parts() == parts
+    assert bench.progress()["rows"] == 160
+
+
+def test_a_part_without_its_record_is_found_and_not_doubled(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+    first, _ = _two_shards(bench)
+    assert bench.score()[0] == 0
+    record, parts = bench.record(first), bench.parts()
+    bench.estate.blobs.get_blob_client(bench.state, f"runs/{bench.run}/shards/{first}.json").delete_blob()
+
+    bench.job["workers"] = 1
+    assert bench.score()[0] == 0
+
+    assert bench.record(first) == record
+    assert bench.parts() == parts
+
+
+def test_a_changed_or_vanished_input_fails_its_shard_alone(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+    changed, vanished = _two_shards(bench)
+    whole = bench.shard(bench.item("flights/kept.parquet", as_parquet(some_rows(9))))
+    bench.item("flights/1.parquet", as_parquet(some_rows(77)))
+    bench.estate.blobs.get_blob_client(bench.landing, "flights/2.parquet").delete_blob()
+
+    code, log = bench.score()
+
+    assert code == 1, log
+    progress = bench.progress()
+    assert (progress["state"], progress["exit_code"]) == ("failed", 1)
+    assert progress["error"]["type"] == "InputChanged"
+    assert "flights/1.parquet changed after the inputs were frozen" in progress["shards_failed"][changed]
+    assert "flights/2.parquet was deleted after the inputs were frozen" in progress["shards_failed"][vanished]
+    assert bench.records() == [f"runs/{bench.run}/shards/{whole}.json"]
+    assert len(bench.parts()) == 1
+
+
+def test_the_first_writers_part_stays_and_the_record_describes_it(bench: Bench, model: Any) -> None:
+    """A twin had quarantined the second input before it died; ours can score both, but its part is the output."""
+    bench.sklearn(model)
+    shard = bench.shard(
+        *[bench.item(f"flights/{day}.parquet", as_parquet(some_rows(day))) for day in range(2)]
+    )
+    assert bench.score()[0] == 0
+    ours = bench.record(shard)["output"]
+    twin = bench.rows(shard)
+    twin = twin[twin["_source"] == "flights/0.parquet"].assign(late_probability=0.25)
+    bench.put(bench.scores, ours["blob"], as_parquet(twin.reset_index(drop=True)))
+    bench.estate.blobs.get_blob_client(bench.state, f"runs/{bench.run}/shards/{shard}.json").delete_blob()
+    theirs = bench.parts()
+
+    code, log = bench.score()
+
+    assert code == 0, log
+    assert bench.parts() == theirs
+    output = bench.record(shard)["output"]
+    assert (output["rows"], output["first_writer"]) == (40, {"ours_sha256": ours["sha256"]})
+    assert output["sha256"] != ours["sha256"]
+    assert bench.outcomes(shard) == [
+        ("flights/0.parquet", "scored", 40, 1),
+        ("flights/1.parquet", "quarantined", 0, 1),
+    ]
+    assert "another writer" in bench.reasons(shard)["flights/1.parquet"]
+
+
+def test_what_is_no_part_of_the_shard_is_neither_overwritten_nor_published(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+    first, second = _two_shards(bench)
+    paths = [f"flights/20130201T020000Z/part-{s['id']}-{s['key']}.parquet" for s in bench.job["shards"]]
+    alien = as_parquet(some_rows(5).assign(_source="flights/0.parquet"))
+    bench.put(bench.scores, paths[0], b"not a part")
+    bench.put(bench.scores, paths[1], alien)
+
+    code, log = bench.score()
+
+    assert code == 1, log
+    progress = bench.progress()
+    assert progress["error"]["type"] == "ForeignOutput"
+    assert set(progress["shards_failed"]) == {first, second}
+    assert bench.parts() == dict(zip(paths, [b"not a part", alien], strict=True))
+    assert bench.records() == []
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(bench: Bench, new_bench: Any, model: Any) -> None:
+    other = new_bench()
+    for place, workers in ((bench, 1), (other, 3)):
+        place.sklearn(model)
+        place.job["workers"] = workers
+        for shard in range(3):
+            place.shard(
+                *[
+                    place.item(f"flights/{shard}-{n}.parquet", as_parquet(some_rows(shard * 10 + n)))
+                    for n in range(2)
+                ]
+            )
+        assert place.score()[0] == 0
+
+    assert list(bench.parts().values()) == list(other.parts().values())
+    assert len({json.dumps(bench.record(f"0000{n}")["output"]["sha256"]) for n in range(3)}) == 3
