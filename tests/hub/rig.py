@@ -21,7 +21,8 @@ from tests.hub.inprocess import InProcessWorker
 Mode = Literal["grpc", "in process"]
 
 _UNLIMITED = GrpcChannelOptions(max_receive_message_length=-1, max_send_message_length=-1)
-logging.getLogger("durabletask").setLevel(logging.CRITICAL)  # the SDK logs every failure that a test provokes
+_QUIET = logging.getLogger("tests.hub.sdk")  # the SDK logs every failure that a test provokes
+_QUIET.setLevel(logging.CRITICAL)
 
 
 class Rig:
@@ -30,16 +31,12 @@ class Rig:
         self.mode = mode
         self.hub = TaskHub.open(path, clock=clock, **options)
         self.address = f"127.0.0.1:{self.hub.serve_grpc()}"
-        self.client = TaskHubGrpcClient(
-            host_address=self.address, channel_options=_UNLIMITED, log_handler=logging.NullHandler()
-        )
+        self.client = TaskHubGrpcClient(host_address=self.address, channel_options=_UNLIMITED, logger=_QUIET)
         self.worker = self._start_worker()
 
     def _start_worker(self) -> TaskHubGrpcWorker | InProcessWorker:
         registry = register(
-            TaskHubGrpcWorker(
-                host_address=self.address, channel_options=_UNLIMITED, log_handler=logging.NullHandler()
-            )
+            TaskHubGrpcWorker(host_address=self.address, channel_options=_UNLIMITED, logger=_QUIET)
         )
         worker = registry if self.mode == "grpc" else InProcessWorker(self.hub.connect("tests"), registry)
         worker.start()

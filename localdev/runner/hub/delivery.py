@@ -57,6 +57,7 @@ class Delivery:
         self._activity_leases: dict[int, Lease] = {}
         self._epoch = secrets.token_hex(4)  # tokens of an earlier process are never taken for ours
         self._tokens = 0
+        self._looked_away = False  # taking work out made other work ready, of a kind that was looked for before
 
     def load(self) -> None:
         with self.store.reading() as sql:
@@ -70,12 +71,15 @@ class Delivery:
 
     def take(self, session: WorkSession) -> Any | None:
         """The next pb.WorkItem for `session`, leased to it, or None."""
-        return (
-            (session.wants("turns") and self._take_turn(session))
-            or (session.wants("entities") and self._take_batch(session))
-            or (session.wants("activities") and self._take_activity(session))
-            or None
-        )
+        while True:
+            self._looked_away = False
+            item = (
+                (session.wants("turns") and self._take_turn(session))
+                or (session.wants("entities") and self._take_batch(session))
+                or (session.wants("activities") and self._take_activity(session))
+            )
+            if item or not self._looked_away:
+                return item or None
 
     def next_delay(self) -> float | None:
         """Seconds until a delayed turn is due."""
@@ -148,6 +152,7 @@ class Delivery:
                 details = failure("PoisonActivity", reason, retriable=False)
                 failed = pb.TaskFailedEvent(taskScheduledId=row[2], failureDetails=details)
                 _answer(tx, row, event(tx.now, taskFailed=failed))
+        self._looked_away = True
 
     # -- answers
 
@@ -278,6 +283,7 @@ class Delivery:
         logger.error("instance failed by the hub", extra={"instance": key, "reason": reason})
         with self.store.transaction() as tx:
             turns.fail(tx, key, kind, reason)
+        self._looked_away = True
 
     def _name_of(self, key: int) -> tuple[str, str | None]:
         row = self.store.sql.execute("SELECT name, version FROM instance WHERE key = ?", (key,)).fetchone()
