@@ -26,12 +26,14 @@ def main(folder: Path, timeout_s: float, command: list[str]) -> int:
         return 0 if os.read(begun, 1) else 1
     os.close(begun)
     os.setsid()  # of our own session and group: nobody's terminal or service manager takes us along
-    if not _claim(folder):
-        os.write(tell, b"!")
-        return 0
+    is_first = write_once(folder / "process.json", {"pid": os.getpid(), "started": started(os.getpid())})
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # whoever asked for the job may be reading ours until they close
+        os.dup2(nothing, stream)
     os.write(tell, b"!")
     os.close(tell)
-    _keep(folder, timeout_s, command)
+    if is_first:
+        _keep(folder, timeout_s, command)
     return 0
 
 
@@ -59,10 +61,6 @@ def write_once(path: Path, value: object) -> bool:
     finally:
         fresh.unlink()
     return True
-
-
-def _claim(folder: Path) -> bool:
-    return write_once(folder / "process.json", {"pid": os.getpid(), "started": started(os.getpid())})
 
 
 def _keep(folder: Path, timeout_s: float, command: list[str]) -> None:
