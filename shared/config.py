@@ -10,7 +10,7 @@ from functools import cache
 from getpass import getuser
 from pathlib import Path
 
-from shared.domain.errors import SpecError
+from shared.domain.errors import AppError, SpecError
 
 _REQUIRED = {
     "MUSTER_SUBSCRIPTION_ID": "the subscription that holds the machines",
@@ -22,6 +22,10 @@ _REQUIRED = {
     "MUSTER_VM_IDENTITY_CLIENT_ID": "client id of that identity",
     "MUSTER_SSH_PUBLIC_KEY": "SSH public key of machines; password logins are off",
 }
+
+
+class SettingsMissing(AppError):
+    """The app was deployed without settings it needs. Nobody who calls it can help that."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,10 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Settings from `environment`. Raises SpecError naming every missing one and what it should hold."""
+    """Settings from `environment`. Raises SettingsMissing naming every one and what it should hold."""
     missing = [f"{name} ({meaning})" for name, meaning in _REQUIRED.items() if not environment.get(name)]
     if missing:
-        raise SpecError("these settings are missing: " + "; ".join(missing))
+        raise SettingsMissing("these settings are missing: " + "; ".join(missing))
     return Settings(
         subscription_id=environment["MUSTER_SUBSCRIPTION_ID"],
         resource_group=environment["MUSTER_RESOURCE_GROUP"],

@@ -169,13 +169,15 @@ async def get_leases(req: func.HttpRequest, client: Any) -> func.HttpResponse:
 @route("health", "GET")
 async def get_health(req: func.HttpRequest, client: Any) -> func.HttpResponse:
     """Whether the app can work: declarations read, storage reached. 503 names what is wrong."""
-    workloads, faults = load_workloads()
-    problems = [str(fault) for fault in faults]
+    workloads: list[str] = []
+    problems: list[str] = []
     try:
+        found, faults = load_workloads()
+        workloads, problems = sorted(found), [str(fault) for fault in faults]
         await asyncio.to_thread(ledger.storage_now)
     except AppError as error:
-        problems.append(f"storage: {error}")
-    body = {"healthy": not problems, "workloads": sorted(workloads), "problems": problems}
+        problems.append(str(error))
+    body = {"healthy": not problems, "workloads": workloads, "problems": problems}
     return _json(body, status=503 if problems else 200)
 
 
