@@ -11,20 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any
 
 from azure_functions_runtime.bindings.datumdef import Datum
 from durabletask.internal import helpers
 from durabletask.internal import orchestrator_service_pb2 as pb
+from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
 
 from localdev.runner.failures import failure_details
+from localdev.runner.hub import HubError, WorkSession
 from localdev.runner.invoker import Invoker, Result
 from localdev.runner.loader import Function
 from localdev.runner.log import logger
-
-if TYPE_CHECKING:
-    from localdev.runner.hub import WorkSession
 
 ORCHESTRATOR, ACTIVITY, ENTITY = "orchestrator", "activity", "entity"
 TRIGGERS = {"orchestrationTrigger": ORCHESTRATOR, "activityTrigger": ACTIVITY, "entityTrigger": ENTITY}
@@ -92,12 +91,12 @@ class Dispatcher:
 
         def answer(result: Result | None) -> None:
             if result is None:
-                response = _failed_orchestration(self._unknown(ORCHESTRATOR, name), failure_details("", ""))
-            elif result.failure is not None:
-                text = f"Function '{name}' failed with an unhandled exception."
-                response = _failed_orchestration(text, result.failure.details())
+                response = _failed_orchestration(self._unknown(ORCHESTRATOR, name), None)
             else:
-                response = pb.OrchestratorResponse.FromString(base64.b64decode(result.value.value))
+                response, failure = _decoded(result, pb.OrchestratorResponse)
+                if failure is not None:
+                    text = f"Function '{name}' failed with an unhandled exception."
+                    response = _failed_orchestration(text, failure)
             response.instanceId = request.instanceId
             response.completionToken = item.completionToken
             self._session.complete_orchestrator(response)
@@ -136,12 +135,13 @@ class Dispatcher:
         function = self._functions[ENTITY].get(name.lower())
 
         def answer(result: Result | None) -> None:
-            if result is not None and result.failure is None:
-                batch = pb.EntityBatchResult.FromString(base64.b64decode(result.value.value))
+            if result is None:
+                batch = _failed_batch(request, "EntityFunctionNotFound", self._unknown(ENTITY, name), None)
             else:
-                batch = _failed_batch(
-                    request, self._unknown(ENTITY, name) if result is None else None, name, result
-                )
+                batch, failure = _decoded(result, pb.EntityBatchResult)
+                if failure is not None:
+                    text = f"Invocation of function '{name}' failed with an exception."
+                    batch = _failed_batch(request, "FunctionInvocationFailed", text, failure)
             batch.completionToken = item.completionToken
             if infos and not batch.operationInfos:
                 batch.operationInfos.extend(infos)
@@ -162,6 +162,8 @@ class Dispatcher:
         def report(result: Result | None) -> None:
             try:
                 answer(result)
+            except HubError as error:  # the hub gives the item out again when it can
+                logger.error("an outcome (%s) could not be stored: %s", kind, error)
             except Exception:  # noqa: BLE001 a thread pool would swallow it
                 logger.exception("an outcome (%s) could not be recorded; it will be redelivered", kind)
                 self._session.abandon(item)
@@ -215,9 +217,21 @@ def _orchestration_name(request: pb.OrchestratorRequest) -> str:
     raise ValueError(f"no ExecutionStarted event in the history of {request.instanceId}")
 
 
-def _failed_orchestration(message: str, cause: pb.TaskFailureDetails) -> pb.OrchestratorResponse:
+def _decoded(result: Result, message: type[Any]) -> tuple[Any, pb.TaskFailureDetails | None]:
+    """The protobuf that a trigger-path function returned in base64, or why there is none."""
+    if result.failure is not None:
+        return None, result.failure.details()
+    try:
+        return message.FromString(base64.b64decode(result.value.value, validate=True)), None
+    except (ValueError, TypeError, AttributeError, DecodeError) as error:
+        return None, failure_details(
+            "InvalidOperationException", f"the function returned no {message.__name__}: {error}"
+        )
+
+
+def _failed_orchestration(message: str, cause: pb.TaskFailureDetails | None) -> pb.OrchestratorResponse:
     details = failure_details("OrchestrationFailed", message)
-    if cause.errorType:
+    if cause is not None:
         details.innerFailure.CopyFrom(cause)
     action = pb.CompleteOrchestrationAction(
         orchestrationStatus=pb.ORCHESTRATION_STATUS_FAILED,
@@ -228,14 +242,10 @@ def _failed_orchestration(message: str, cause: pb.TaskFailureDetails) -> pb.Orch
 
 
 def _failed_batch(
-    request: pb.EntityBatchRequest, unknown: str | None, name: str, result: Result | None
+    request: pb.EntityBatchRequest, kind: str, message: str, cause: pb.TaskFailureDetails | None
 ) -> pb.EntityBatchResult:
     """No operation happened and the state is unchanged; every caller learns why."""
-    if unknown is not None:
-        details = failure_details("EntityFunctionNotFound", unknown, retriable=False)
-    else:
-        text = f"Invocation of function '{name}' failed with an exception."
-        details = failure_details("FunctionInvocationFailed", text, retriable=False)
-        if result is not None and result.failure is not None:
-            details.innerFailure.CopyFrom(result.failure.details())
+    details = failure_details(kind, message, retriable=False)
+    if cause is not None:
+        details.innerFailure.CopyFrom(cause)
     return pb.EntityBatchResult(entityState=request.entityState, failureDetails=details)

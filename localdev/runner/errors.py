@@ -5,7 +5,3 @@ from __future__ import annotations
 
 class AppError(Exception):
     """The app cannot be started here, and would not start on Azure either; the message says why and where."""
-
-
-class NotLoopbackError(Exception):
-    """A request came under a host name that is not this machine's (DNS rebinding)."""

@@ -18,9 +18,10 @@ from aiohttp import web
 
 from localdev.clock import Clock
 from localdev.runner.admin import Admin
+from localdev.runner.announce import announce
 from localdev.runner.client_binding import ClientBinding
 from localdev.runner.config import HostConfig, read_host_config, read_local_settings
-from localdev.runner.dispatcher import TRIGGERS, Dispatcher
+from localdev.runner.dispatcher import Dispatcher
 from localdev.runner.errors import AppError
 from localdev.runner.event_grid import EventGridWebhook
 from localdev.runner.http_trigger import HttpTriggers
@@ -33,7 +34,6 @@ from localdev.runner.management import Management
 from localdev.runner.server import build_application
 from localdev.runner.timers import StatusStore, TimerScheduler, build_timers
 
-_FIRED_HERE = {"httpTrigger", "timerTrigger", "eventGridTrigger", *TRIGGERS}
 _GRACE_S = 5.0
 _LAST_WORD_S = 0.5  # for a response whose function has just ended
 _active = (
@@ -128,7 +128,9 @@ class Runner:
         self._on_host(self._serve(functions, config, timers, listener))
         self._undo.callback(lambda: self._on_host(self._stop_serving()))
         self._start_dispatcher(functions, config)
-        _announce(functions, config, self._app_dir, time.monotonic() - began)
+        announce(functions, self.url, config.route_prefix)
+        took_s = time.monotonic() - began
+        logger.info("%d functions of %s ready in %.2f s", len(functions), self._app_dir, took_s)
 
     def _listen(self) -> socket.socket:
         listener = socket.create_server(("127.0.0.1", self._port), backlog=256)
@@ -231,17 +233,3 @@ def _disabled(function: Function) -> bool:
         f"AzureWebJobs_{function.name}_Disabled", ""
     )
     return setting.lower() in ("1", "true")
-
-
-def _announce(functions: list[Function], config: HostConfig, app_dir: Path, took_s: float) -> None:
-    for function in functions:
-        if function.trigger_type not in _FIRED_HERE:
-            logger.warning(
-                "%s: nothing fires a %s here; run it with POST /admin/functions/%s",
-                function.name,
-                function.trigger_type,
-                function.name,
-            )
-    logger.info(
-        "%d functions of %s loaded in %.2f s (hub %s)", len(functions), app_dir, took_s, config.hub_name
-    )

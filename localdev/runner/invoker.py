@@ -28,6 +28,8 @@ from localdev.runner.failures import Failure
 from localdev.runner.loader import Function
 from localdev.runner.log import Stopwatch, logger
 
+# Raised by a function, these would end its worker process on Azure, and the host would report a failed invocation.
+_ENDS_A_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 THREADS_SETTING = "PYTHON_THREADPOOL_THREAD_COUNT"
 
 
@@ -91,7 +93,7 @@ class Invoker:
             self._running += 1
         try:
             result = await self._execute(function, invocation_id, trigger)
-        except Exception as error:  # noqa: BLE001 the host turns whatever a function raises into a failed invocation
+        except (Exception, *_ENDS_A_PROCESS) as error:  # noqa: BLE001 whatever it is, it failed this invocation
             result = Result(invocation_id, failure=Failure.of(error))
         finally:
             with self._count:

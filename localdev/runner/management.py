@@ -10,8 +10,6 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Any
 
 import grpc
 from aiohttp import web
@@ -19,16 +17,30 @@ from azure.durable_functions.internal.compat.history_projection import project_h
 from durabletask.client import TaskHubGrpcClient
 from durabletask.internal import orchestrator_service_pb2 as pb
 from durabletask.internal import orchestrator_service_pb2_grpc as stubs
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from google.protobuf.wrappers_pb2 import Int32Value
 
 from localdev.runner.client_binding import WEBHOOK_PATH, ClientBinding
 from localdev.runner.http_trigger import given_key
 from localdev.runner.keys import DURABLE, Keys
+from localdev.runner.management_wire import (
+    CONTINUATION,
+    LIVE,
+    checked_json,
+    entity_document,
+    entity_id,
+    flag_parameter,
+    next_page,
+    page_size,
+    parse_payload,
+    public_status,
+    refusal,
+    status_document,
+    status_name,
+    status_parameter,
+    text_value,
+    time_parameter,
+)
 
-_LIVE = ("RUNNING", "PENDING", "CONTINUED_AS_NEW", "SUSPENDED")
-_CONTINUATION = "x-ms-continuation-token"
-_EMPTY_KEY = "$"  # how a URL spells an entity whose key is the empty string
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -76,7 +88,7 @@ class Management:
             try:
                 return await handler(request)
             except grpc.RpcError as error:
-                return _refusal(error)
+                return refusal(error)
 
         return guarded
 
@@ -86,50 +98,50 @@ class Management:
         call = pb.CreateInstanceRequest(
             instanceId=instance_id,
             name=request.match_info["name"],
-            input=_text(_json_text(body) if body else None),
-            version=_text(request.query.get("version")),
+            input=text_value(checked_json(body) if body else None),
+            version=text_value(request.query.get("version")),
         )
         await asyncio.to_thread(self._stub.StartInstance, call)
         return await self._accepted(request, instance_id)
 
     async def status(self, request: web.Request) -> web.Response:
         state = await self._state(request.match_info["id"], payloads=True)
-        document = status_document(state, show_input=_flag(request, "showInput", True))
-        if _flag(request, "showHistory", False):
+        document = status_document(state, show_input=flag_parameter(request, "showInput", True))
+        if flag_parameter(request, "showHistory", False):
             events = await asyncio.to_thread(self._client.get_orchestration_history, state.instanceId)
             document["historyEvents"] = project_history(
                 events,
-                show_input=_flag(request, "showInput", True),
-                show_history_output=_flag(request, "showHistoryOutput", False),
+                show_input=flag_parameter(request, "showInput", True),
+                show_history_output=flag_parameter(request, "showHistoryOutput", False),
             )
-        if _status_name(state) in _LIVE:
+        if status_name(state) in LIVE:
             headers = {"Location": str(request.url), "Retry-After": "5"}
             return web.json_response(document, status=202, headers=headers)
         failed = state.orchestrationStatus == pb.ORCHESTRATION_STATUS_FAILED
-        loud = failed and _flag(request, "returnInternalServerErrorOnFailure", False)
+        loud = failed and flag_parameter(request, "returnInternalServerErrorOnFailure", False)
         return web.json_response(document, status=500 if loud else 200)
 
     async def query(self, request: web.Request) -> web.Response:
         query = pb.InstanceQuery(
-            runtimeStatus=_statuses(request),
-            createdTimeFrom=_time(request, "createdTimeFrom"),
-            createdTimeTo=_time(request, "createdTimeTo"),
-            maxInstanceCount=_page_size(request),
-            continuationToken=_text(request.headers.get(_CONTINUATION)),
-            instanceIdPrefix=_text(request.query.get("instanceIdPrefix")),
+            runtimeStatus=status_parameter(request),
+            createdTimeFrom=time_parameter(request, "createdTimeFrom"),
+            createdTimeTo=time_parameter(request, "createdTimeTo"),
+            maxInstanceCount=page_size(request),
+            continuationToken=text_value(request.headers.get(CONTINUATION)),
+            instanceIdPrefix=text_value(request.query.get("instanceIdPrefix")),
             fetchInputsAndOutputs=True,
         )
         found = await asyncio.to_thread(self._stub.QueryInstances, pb.QueryInstancesRequest(query=query))
-        show_input = _flag(request, "showInput", False)
+        show_input = flag_parameter(request, "showInput", False)
         rows = [status_document(state, show_input=show_input) for state in found.orchestrationState]
-        return web.json_response(rows, headers=_next_page(found))
+        return web.json_response(rows, headers=next_page(found))
 
     async def purge(self, request: web.Request) -> web.Response:
         state = await self._state(request.match_info["id"])
-        if _status_name(state) in _LIVE:
+        if status_name(state) in LIVE:
             text = (
                 "Only orchestrations in a terminal state can be purged, but the orchestration with instance ID "
-                f"{state.instanceId} has status {_public_status(state)}"
+                f"{state.instanceId} has status {public_status(state)}"
             )
             return web.json_response(text, status=412)
         done = await asyncio.to_thread(
@@ -141,9 +153,9 @@ class Management:
         if "createdTimeFrom" not in request.query:
             raise web.HTTPBadRequest(text="Please provide value for 'createdTimeFrom' parameter.")
         chosen = pb.PurgeInstanceFilter(
-            createdTimeFrom=_time(request, "createdTimeFrom"),
-            createdTimeTo=_time(request, "createdTimeTo"),
-            runtimeStatus=_statuses(request),
+            createdTimeFrom=time_parameter(request, "createdTimeFrom"),
+            createdTimeTo=time_parameter(request, "createdTimeTo"),
+            runtimeStatus=status_parameter(request),
         )
         done = await asyncio.to_thread(
             self._stub.PurgeInstances, pb.PurgeInstancesRequest(purgeInstanceFilter=chosen)
@@ -153,14 +165,14 @@ class Management:
 
     async def raise_event(self, request: web.Request) -> web.Response:
         state = await self._state(request.match_info["id"])
-        if _status_name(state) not in _LIVE:
+        if status_name(state) not in LIVE:
             return web.Response(status=410)
         if request.content_type.lower() != "application/json":
             raise web.HTTPBadRequest(text="Only application/json request content is supported")
         call = pb.RaiseEventRequest(
             instanceId=state.instanceId,
             name=request.match_info["event"],
-            input=_text(_json_text(await request.text() or "null")),
+            input=text_value(checked_json(await request.text() or "null")),
         )
         await asyncio.to_thread(self._stub.RaiseEvent, call)
         return web.Response(status=202)
@@ -168,19 +180,19 @@ class Management:
     async def steer(self, request: web.Request) -> web.Response:
         """Terminate, suspend or resume; 410 when there is nothing left to steer."""
         state = await self._state(request.match_info["id"])
-        if _status_name(state) not in _LIVE:
+        if status_name(state) not in LIVE:
             return web.Response(status=410)
         reason = request.query.get("reason")
         match request.match_info["operation"]:
             case "terminate":
-                output = _text(json.dumps(reason) if reason is not None else None)
+                output = text_value(json.dumps(reason) if reason is not None else None)
                 terminate = pb.TerminateRequest(instanceId=state.instanceId, output=output, recursive=True)
                 await asyncio.to_thread(self._stub.TerminateInstance, terminate)
             case "suspend":
-                suspend = pb.SuspendRequest(instanceId=state.instanceId, reason=_text(reason))
+                suspend = pb.SuspendRequest(instanceId=state.instanceId, reason=text_value(reason))
                 await asyncio.to_thread(self._stub.SuspendInstance, suspend)
             case _:
-                resume = pb.ResumeRequest(instanceId=state.instanceId, reason=_text(reason))
+                resume = pb.ResumeRequest(instanceId=state.instanceId, reason=text_value(reason))
                 await asyncio.to_thread(self._stub.ResumeInstance, resume)
         return web.Response(status=202)
 
@@ -188,12 +200,12 @@ class Management:
         state = await self._state(request.match_info["id"])
         if state.orchestrationStatus != pb.ORCHESTRATION_STATUS_FAILED:
             text = (
-                f"This orchestration has status {_public_status(state)}, but only orchestrations in the "
+                f"This orchestration has status {public_status(state)}, but only orchestrations in the "
                 '"Failed" state can be rewound.'
             )
             return web.json_response(text, status=412)
         call = pb.RewindInstanceRequest(
-            instanceId=state.instanceId, reason=_text(request.query.get("reason"))
+            instanceId=state.instanceId, reason=text_value(request.query.get("reason"))
         )
         await asyncio.to_thread(self._stub.RewindInstance, call)
         return web.Response(status=202)
@@ -201,7 +213,7 @@ class Management:
     async def restart(self, request: web.Request) -> web.Response:
         call = pb.RestartInstanceRequest(
             instanceId=request.match_info["id"],
-            restartWithNewInstanceId=_flag(request, "restartWithNewInstanceId", True),
+            restartWithNewInstanceId=flag_parameter(request, "restartWithNewInstanceId", True),
         )
         try:
             made = await asyncio.to_thread(self._stub.RestartInstance, call)
@@ -216,18 +228,18 @@ class Management:
     async def list_entities(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name")
         query = pb.EntityQuery(
-            instanceIdStartsWith=_text(f"@{name.lower()}@" if name else None),
-            lastModifiedFrom=_time(request, "lastOperationTimeFrom"),
-            lastModifiedTo=_time(request, "lastOperationTimeTo"),
-            includeState=_flag(request, "fetchState", False),
-            pageSize=Int32Value(value=_page_size(request)),
-            continuationToken=_text(request.headers.get(_CONTINUATION)),
+            instanceIdStartsWith=text_value(f"@{name.lower()}@" if name else None),
+            lastModifiedFrom=time_parameter(request, "lastOperationTimeFrom"),
+            lastModifiedTo=time_parameter(request, "lastOperationTimeTo"),
+            includeState=flag_parameter(request, "fetchState", False),
+            pageSize=Int32Value(value=page_size(request)),
+            continuationToken=text_value(request.headers.get(CONTINUATION)),
         )
         found = await asyncio.to_thread(self._stub.QueryEntities, pb.QueryEntitiesRequest(query=query))
-        return web.json_response([_entity_document(e) for e in found.entities], headers=_next_page(found))
+        return web.json_response([entity_document(e) for e in found.entities], headers=next_page(found))
 
     async def read_entity(self, request: web.Request) -> web.Response:
-        call = pb.GetEntityRequest(instanceId=_entity_id(request), includeState=True)
+        call = pb.GetEntityRequest(instanceId=entity_id(request), includeState=True)
         found = await asyncio.to_thread(self._stub.GetEntity, call)
         if not found.exists:
             raise web.HTTPNotFound(text="")
@@ -240,9 +252,9 @@ class Management:
         if body and request.content_type.lower() != "application/json":
             body = json.dumps(body)
         call = pb.SignalEntityRequest(
-            instanceId=_entity_id(request),
+            instanceId=entity_id(request),
             name="delete" if request.method == "DELETE" else request.query.get("op", ""),
-            input=_text(_json_text(body) if body else None),
+            input=text_value(checked_json(body) if body else None),
             requestId=str(uuid.uuid4()),
         )
         await asyncio.to_thread(self._stub.SignalEntity, call)
@@ -253,7 +265,7 @@ class Management:
         timeout = request.query.get("timeout")
         if timeout is not None and "pollingInterval" in request.query:
             state = await self._wait(instance_id, float(timeout))
-            if state is not None and _status_name(state) == "COMPLETED":
+            if state is not None and status_name(state) == "COMPLETED":
                 return web.json_response(parse_payload(state.output.value))
             if state is not None:
                 return web.json_response(status_document(state, show_input=True))
@@ -279,118 +291,3 @@ class Management:
             raise web.HTTPNotFound(text="")
         state: pb.OrchestrationState = found.orchestrationState
         return state
-
-
-def status_document(state: pb.OrchestrationState, *, show_input: bool) -> dict[str, Any]:
-    """The extension's StatusResponsePayload."""
-    output = parse_payload(state.output.value) if state.HasField("output") else None
-    if output is None and state.HasField("failureDetails"):
-        output = state.failureDetails.errorMessage
-    return {
-        "name": state.name,
-        "instanceId": state.instanceId,
-        "runtimeStatus": _public_status(state),
-        "input": parse_payload(state.input.value) if show_input and state.HasField("input") else None,
-        "customStatus": parse_payload(state.customStatus.value) if state.HasField("customStatus") else None,
-        "output": output,
-        "createdTime": _seconds(state.createdTimestamp),
-        "lastUpdatedTime": _seconds(state.lastUpdatedTimestamp),
-    }
-
-
-def parse_payload(text: str) -> Any:
-    """Payloads are JSON, except what a failure or a termination wrote as plain text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text or None
-
-
-def _status_name(state: pb.OrchestrationState) -> str:
-    return str(pb.OrchestrationStatus.Name(state.orchestrationStatus)).removeprefix("ORCHESTRATION_STATUS_")
-
-
-def _public_status(state: pb.OrchestrationState) -> str:
-    """RUNNING -> Running, CONTINUED_AS_NEW -> ContinuedAsNew"""
-    return _status_name(state).title().replace("_", "")
-
-
-def _statuses(request: web.Request) -> list[Any]:
-    """`runtimeStatus=Running,Failed`; names that do not exist are ignored, as the extension ignores them."""
-    wanted = {
-        w.strip().lower() for value in request.query.getall("runtimeStatus", []) for w in value.split(",")
-    }
-    public = {
-        name.removeprefix("ORCHESTRATION_STATUS_").replace("_", "").lower(): number
-        for name, number in pb.OrchestrationStatus.items()
-    }
-    return [public[name] for name in wanted if name in public]
-
-
-def _entity_id(request: web.Request) -> str:
-    key = request.match_info["key"]
-    return f"@{request.match_info['name'].lower()}@{'' if key == _EMPTY_KEY else key}"
-
-
-def _entity_document(entity: pb.EntityMetadata) -> dict[str, Any]:
-    name, _, key = entity.instanceId.removeprefix("@").partition("@")
-    document = {
-        "entityId": {"name": name, "key": key},
-        "lastOperationTime": _seconds(entity.lastModifiedTime),
-    }
-    if entity.HasField("serializedState"):
-        document["state"] = parse_payload(entity.serializedState.value)
-    return document
-
-
-def _text(value: str | None) -> StringValue | None:
-    return None if value is None else StringValue(value=value)
-
-
-def _json_text(body: str) -> str:
-    try:
-        json.loads(body)
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"Invalid JSON content: {error}") from error
-    return body
-
-
-def _flag(request: web.Request, name: str, default: bool) -> bool:
-    return {"true": True, "false": False}.get(request.query.get(name, "").lower(), default)
-
-
-def _page_size(request: web.Request) -> int:
-    text = request.query.get("top", "")
-    return int(text) if text.isdecimal() and int(text) else 100
-
-
-def _time(request: web.Request, name: str) -> Timestamp | None:
-    text = request.query.get(name)
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"{name} is not an ISO 8601 time: {text!r}") from error
-    stamp = Timestamp()
-    stamp.FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return stamp
-
-
-def _seconds(stamp: Timestamp) -> str:
-    return f"{stamp.ToDatetime():%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _next_page(found: pb.QueryInstancesResponse | pb.QueryEntitiesResponse) -> dict[str, str]:
-    return {_CONTINUATION: found.continuationToken.value} if found.continuationToken.value else {}
-
-
-def _refusal(error: grpc.RpcError) -> web.Response:
-    codes = {
-        grpc.StatusCode.NOT_FOUND: 404,
-        grpc.StatusCode.ALREADY_EXISTS: 409,
-        grpc.StatusCode.INVALID_ARGUMENT: 400,
-        grpc.StatusCode.FAILED_PRECONDITION: 412,
-        grpc.StatusCode.UNIMPLEMENTED: 501,
-    }
-    return web.json_response({"message": str(error.details())}, status=codes.get(error.code(), 500))

@@ -41,9 +41,12 @@ def build_application(
 
 @web.middleware
 async def guard_loopback(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a foreign Host header: a web page elsewhere may have pointed its own name at this machine."""
+    """Refuse a foreign Host (a web page that pointed its own name at this machine) and pages of other origins."""
     if not is_loopback(request.host):
         return web.Response(status=403, text=f"host {request.host!r} is not this machine\n")
+    origin = request.headers.get("Origin")
+    if origin is not None and not is_loopback(origin.partition("://")[2]):
+        return web.Response(status=403, text=f"origin {origin!r} is not this machine\n")
     return await handler(request)
 
 

@@ -57,6 +57,12 @@ def test_a_foreign_host_name_is_refused(basics: Runner) -> None:
         assert call("GET", f"{basics.url}/api/items/1", headers={"Host": host}).status == status
 
 
+def test_a_page_of_another_origin_is_refused(basics: Runner) -> None:
+    url = f"{basics.url}/admin/functions/nightly"
+    for origin, status in (("https://attacker.example", 403), ("null", 403), ("http://localhost:3000", 202)):
+        assert call("POST", url, {}, {"Origin": origin}).status == status
+
+
 def test_a_body_over_the_limit_is_refused_and_the_host_lives(basics: Runner) -> None:
     target = urlsplit(basics.url)
     connection = http.client.HTTPConnection(str(target.hostname), target.port, timeout=30)
