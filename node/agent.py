@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(reference: JobReference, stop: threading.Event) -> int:
     store = Store(reference.account_url, reference.client_id)
+    store.sign_in()
     raw = _job_bytes(store, reference)
     try:
         job = parse_job(raw, reference.account_url)

@@ -21,6 +21,8 @@ from azure.storage.blob import BlobServiceClient, ContentSettings, ExponentialRe
 
 from node.errors import InputChanged, NodeError, StorageRefused, StorageUnavailable
 
+_SCOPE = "https://storage.azure.com/.default"
+
 
 class NotThere(NodeError):
     """No such blob, in a container that exists."""
@@ -30,8 +32,14 @@ class Store:
     """One storage account. Each process opens its own: connections do not survive a fork."""
 
     def __init__(self, account_url: str, client_id: str | None) -> None:
+        self._credential = _credential(client_id)
         retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=5)
-        self._client = BlobServiceClient(account_url, credential=_credential(client_id), retry_policy=retry)
+        self._client = BlobServiceClient(account_url, credential=self._credential, retry_policy=retry)
+
+    def sign_in(self) -> None:
+        """Get a token now. Raises StorageRefused; later, the SDK would ask for a minute before it gave up."""
+        with _refusals("sign in"):
+            self._credential.get_token(_SCOPE)
 
     def close(self) -> None:
         self._client.close()
@@ -55,12 +63,12 @@ class Store:
                 )
                 data: bytes = stream.readall()
                 return data
-        except ResourceModifiedError as error:
+        except ResourceModifiedError as error:  # also what a deleted blob answers to If-Match
             raise InputChanged(
-                f"{container}/{blob} changed after the inputs were frozen (was {etag})"
+                f"{container}/{blob} is not what was frozen: its etag is not {etag}"
             ) from error
         except NotThere as error:
-            raise InputChanged(f"{container}/{blob} was deleted after the inputs were frozen") from error
+            raise InputChanged(f"{container}/{blob} is not what was frozen: it was deleted") from error
 
     def fetch(self, container: str, blob: str, path: Path) -> str:
         """Stream a blob to `path`; the sha256 of what was written."""

@@ -109,6 +109,11 @@ def test_a_pulled_plug_loses_no_shard_and_doubles_none(
     worker = until(
         lambda: int(waiting.read_text()) if waiting.exists() and waiting.read_text() else None, "shard 1"
     )
+    seen = bench.progress()
+    until(
+        lambda: bench.progress()["updated"] > seen["updated"] or None,
+        "progress moves while a shard takes its time",
+    )
     agent.kill()
     until(lambda: None if Path(f"/proc/{worker}").exists() else True, "the worker dies with its agent")
     first = bench.record("00000")

@@ -135,14 +135,13 @@ def test_an_odd_name_that_stays_in_its_place_is_safe(name: str) -> None:
         "https://169.254.169.254",
         "https://x@musterdev.blob.core.windows.net",
         "https://musterdev.blob.core.windows.net:8443",
-        "https://musterdev.blob.core.windows.net/?a=b#.blob.core.windows.net",
+        "https://musterdev.blob.core.windows.net/other?a=b",
+        "https://example.com/?.blob.core.windows.net",
         "file:///etc/passwd",
     ],
 )
 def test_the_machines_token_goes_to_no_other_place(account_url: str) -> None:
     reference = {"account_url": account_url, "container": "muster", "blob": "j.json", "sha256": "0" * 64}
-    if "?" in account_url:
-        pytest.skip("urlsplit keeps the query apart: only scheme and host are used")
 
     with pytest.raises(JobSpecError, match="account_url"):
         decode_reference(base64.b64encode(json.dumps(reference).encode()).decode())
