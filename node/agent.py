@@ -86,6 +86,9 @@ def _score(
             Supervisor(context, setup, store, progress, stop).run(shards)
     except NodeError as error:
         return error
+    except Exception as error:  # the process edge: whoever waits must see that it ended, and of what
+        logger.exception("the agent failed")
+        return NodeError(reason_of(error))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return _first_failure(progress)

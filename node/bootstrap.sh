@@ -106,9 +106,10 @@ else
   flock 9 # two jobs on one machine must not build it at once
   if ! { [ -x "$python" ] && "$python" "$folder/node/ensure.py" "$requirements"; }; then
     # --target: works without root, without venv, and where the system's Python is "externally managed"
-    python3 -m pip install --quiet --disable-pip-version-check --upgrade --target "$base/uv" uv==0.13.8 >&2
-    "$base/uv/bin/uv" venv --quiet --allow-existing --python 3.13 "$environment" >&2
-    "$base/uv/bin/uv" pip install --quiet --python "$python" -r "$requirements" >&2
+    python3 -m pip install --quiet --disable-pip-version-check --upgrade --target "$base/uv" uv==0.13.8 >&2 &&
+      "$base/uv/bin/uv" venv --quiet --allow-existing --python 3.13 "$environment" >&2 &&
+      "$base/uv/bin/uv" pip install --quiet --python "$python" -r "$requirements" >&2 ||
+      { echo "muster bootstrap: no Python with the agent's needs could be made" >&2 && exit 1; }
   fi
   exec 9>&-
 fi
