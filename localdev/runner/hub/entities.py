@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+from google.protobuf.message import DecodeError
 
 from . import instances
 from .errors import HubError, InvalidMessage
@@ -247,6 +248,16 @@ def _act(tx: Transaction, action: Any) -> None:
         )
     else:
         raise InvalidMessage(f"an entity returned an action of unknown kind {kind!r}")
+
+
+def drop_unreadable(tx: Transaction, entity: str) -> None:
+    """Remove operations that cannot be parsed; there is nobody who could be told."""
+    for n, blob in tx.sql.execute("SELECT n, event FROM operation WHERE entity = ?", (entity,)).fetchall():
+        try:
+            pb.HistoryEvent.FromString(blob)
+        except DecodeError:
+            tx.sql.execute("DELETE FROM operation WHERE n = ?", (n,))
+    advance(tx, entity)
 
 
 def _owner(sql: sqlite3.Connection, entity: str) -> int | None:

@@ -46,6 +46,6 @@ def _describe_self() -> dict[str, str | int]:
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "command": " ".join(sys.orig_argv)[:200],
+        "command": " ".join(" ".join(sys.orig_argv).split())[:200],
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -312,9 +312,9 @@ def delete(tx: Transaction, key: int) -> None:
 
 
 def stamp(now: int, instance: Instance) -> Any:
-    """The event that opens a turn; its time, the orchestrator's `now`, grows even if the clock stands still."""
+    """The event that opens a turn; its time is the orchestrator's `now`, and never goes back."""
     return pb.HistoryEvent(
         eventId=-1,
-        timestamp=timestamp(max(now, instance.updated + 1)),
+        timestamp=timestamp(max(now, instance.updated)),
         orchestratorStarted=pb.OrchestratorStartedEvent(),
     )

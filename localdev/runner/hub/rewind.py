@@ -55,7 +55,7 @@ def replace_history(tx: Transaction, instance: Instance, history: Sequence[Any])
     )
     tx.sql.execute(
         "UPDATE instance SET events = ?, updated = ?, execution_id = ? WHERE key = ?",
-        (len(history), max(tx.now, instance.updated + 1), execution_id or uuid.uuid4().hex, instance.key),
+        (len(history), max(tx.now, instance.updated), execution_id or uuid.uuid4().hex, instance.key),
     )
     reason = next(
         (e.executionRewound.reason.value for e in reversed(history) if e.HasField("executionRewound")), None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import HubClosed
+from .errors import HubClosed, HubFull
 
 if TYPE_CHECKING:
-    from .delivery import Delivery, Lease
+    from .delivery import Delivery
+    from .leases import Lease
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 1.0  # until a full disk is looked at again
 
 Accepts = Callable[[str, str | None], bool]
 
@@ -48,8 +54,12 @@ class WorkSession:
         with available:
             while not self.closed:
                 delay = self._delivery.next_delay()
-                if item := self._delivery.take(self):
-                    return item
+                try:
+                    if item := self._delivery.take(self):
+                        return item
+                except HubFull as error:
+                    logger.warning("no work handed out", extra={"reason": str(error)})
+                    delay = _RETRY_S
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return None

@@ -16,6 +16,8 @@ from .errors import HubClosed, HubDamaged, HubError, HubFull, HubLocked
 from .holder import Holder
 from .schema import prepare, refuse_unusable
 
+_CHECKED_BYTES = 64_000_000
+
 Synchronous = Literal["NORMAL", "FULL"]
 
 
@@ -84,7 +86,7 @@ class Store:
         with self.lock:
             self.require_open()
             transaction = Transaction(self.sql, self.now())
-            with self._translated():
+            with self.translated():
                 self.sql.execute("BEGIN IMMEDIATE")
                 try:
                     yield transaction
@@ -101,7 +103,7 @@ class Store:
     def reading(self) -> Iterator[sqlite3.Connection]:
         with self.lock:
             self.require_open()
-            with self._translated():
+            with self.translated():
                 yield self.sql
 
     def close(self) -> None:
@@ -120,7 +122,7 @@ class Store:
             raise HubClosed("the task hub is closed")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -146,7 +148,9 @@ def _connect(path: Path | None, synchronous: Synchronous) -> sqlite3.Connection:
             path or ":memory:", isolation_level=None, check_same_thread=False, timeout=2
         )
         prepare(connection, path)
-        if path and (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        # It reads the whole file. A large one must still open at once; its damage is reported where it is met.
+        small = path and path.stat().st_size <= _CHECKED_BYTES
+        if small and (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise HubDamaged(f"{path} is damaged: {verdict}. Nothing was changed; restore it from a copy")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA cache_size = -16384")

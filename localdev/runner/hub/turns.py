@@ -70,7 +70,7 @@ def read_history(sql: sqlite3.Connection, key: int) -> list[bytes]:
     return [blob for (blob,) in rows]
 
 
-def take(sql: sqlite3.Connection, histories: Histories, key: int, now: int, token: str) -> Turn | None:
+def take(sql: sqlite3.Connection, histories: Histories, key: int, now: int) -> Turn | None:
     """Build the next turn of an instance; None if it has nothing to do. Raises DecodeError on unreadable rows."""
     instance = instances.load(sql, key)
     if instance is None or instance.status.is_final or instance.start_at is not None:
@@ -84,7 +84,6 @@ def take(sql: sqlite3.Connection, histories: Histories, key: int, now: int, toke
     rows = [row for row in rows if row[1] == Kind.REWIND][:1] or rows
     new = [pb.HistoryEvent.FromString(blob) for _, _, blob in rows if blob is not None]
     item = histories.take(sql, instance)
-    item.completionToken = token
     request = item.orchestratorRequest
     request.instanceId = instance.id
     request.executionId.value = instance.execution_id
@@ -153,7 +152,7 @@ def _go_on(
         (
             *(
                 status,
-                max(tx.now, instance.updated + 1),
+                max(tx.now, instance.updated),
                 len(new) + len(added),
                 value_of(response, "customStatus"),
             ),
@@ -204,7 +203,7 @@ def _continue_as_new(tx: Transaction, instance: Instance, ending: Any, response:
         "UPDATE instance SET generation = generation + 1, execution_id = ?, version = ?, status = ?, input = ?,"
         " updated = ?, events = 0, custom_status = ?, trace = NULL WHERE key = ?",
         (
-            *(execution_id, version, Status.RUNNING, input, max(tx.now, instance.updated + 1)),
+            *(execution_id, version, Status.RUNNING, input, max(tx.now, instance.updated)),
             *(value_of(response, "customStatus"), key),
         ),
     )
