@@ -32,7 +32,9 @@ def main() -> int:
     ratio = (app - bare) / (floor - bare)
     print(f"bare interpreter {bare * 1000:6.0f} ms")
     print(f"floor            {(floor - bare) * 1000:6.0f} ms on top")
-    print(f"function_app     {(app - bare) * 1000:6.0f} ms on top: {ratio:.2f} x the floor (target: at most {TARGET})")
+    print(
+        f"function_app     {(app - bare) * 1000:6.0f} ms on top: {ratio:.2f} x the floor (target: at most {TARGET})"
+    )
     return 0 if ratio <= TARGET else 1
 
 
