@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from shared.azure.arm import (
     COMPUTE_API,
@@ -53,7 +54,7 @@ def list_group() -> tuple[list[OwnedResource], datetime]:
                 id=item["id"],
                 type=_NAMES[item["type"].lower()],
                 region=item.get("location", ""),
-                tags=item.get("tags") or {},
+                tags=tags_of(item),
             )
             for item in page.body["value"]
             if item["type"].lower() in _NAMES
@@ -61,6 +62,11 @@ def list_group() -> tuple[list[OwnedResource], datetime]:
     assert now is not None  # a list has at least one page
     order = list(API_VERSIONS)
     return sorted(found, key=lambda each: (order.index(each.type), each.id.lower())), now
+
+
+def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
+    """A resource's tags, with names in lower case: ARM compares tag names without case and keeps whatever was written."""
+    return {name.lower(): value for name, value in (resource.get("tags") or {}).items()}
 
 
 def read(resource: OwnedResource) -> Answer:

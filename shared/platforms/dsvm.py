@@ -126,7 +126,7 @@ class Dsvm:
             if not seen.is_missing:
                 if not _is_ours(seen, lease):
                     raise _foreign(seen, lease)
-                machine = OwnedResource(id=seen.body["id"], type=VM, tags=seen.body["tags"])
+                machine = OwnedResource(id=seen.body["id"], type=VM, tags=resources.tags_of(seen.body))
                 pieces.insert(0, machine)
         return _delete(pieces, lease) if pieces else None
 
@@ -293,7 +293,7 @@ def _is_held(resource: OwnedResource, seen: Answer) -> bool:
 
 
 def _check_still_ours(resource: OwnedResource, seen: Answer) -> None:
-    if not is_still_owned(resource, seen.body.get("tags") or {}, settings().app):
+    if not is_still_owned(resource, resources.tags_of(seen.body), settings().app):
         raise ConflictError(
             f"{resource.type} {resource.name} no longer carries the tags it was found by; it was left alone",
             code="NotOurs",
@@ -302,11 +302,11 @@ def _check_still_ours(resource: OwnedResource, seen: Answer) -> None:
 
 
 def _is_ours(seen: Answer, lease: Lease) -> bool:
-    return is_ours(seen.body.get("tags") or {}, lease, settings().app)
+    return is_ours(resources.tags_of(seen.body), lease, settings().app)
 
 
 def _foreign(seen: Answer, lease: Lease) -> ConflictError:
-    tags = seen.body.get("tags") or {}
+    tags = resources.tags_of(seen.body)
     return ConflictError(
         f"VM {vm_name(lease)} exists without the tags of lease {lease.id}, epoch {lease.epoch} (it has {tags}); "
         "it was left alone",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.azure.resources import DISK, NIC, SCHEDULE, VM
+from shared.azure.resources import DISK, NIC, SCHEDULE, VM, tags_of
 from shared.azure.vm_estate import is_ours, is_still_owned, owned_by, pieces_of
 from shared.domain.errors import ConflictError
 from shared.domain.lease import Lease, OwnedResource, TagFault, deadline_of
@@ -46,7 +46,10 @@ def test_near_miss_tags_are_somebody_else_s(changes: dict[str, str]) -> None:
 
 
 def test_tag_names_are_known_in_any_case() -> None:
-    assert is_ours({key.title(): value for key, value in _TAGS.items()}, _LEASE, "muster")
+    shouted = {"tags": {key.upper(): value for key, value in _TAGS.items()}}
+
+    assert is_ours(tags_of(shouted), _LEASE, "muster")
+    assert tags_of({}) == tags_of({"tags": None}) == {}
 
 
 def test_a_lease_s_pieces_are_found_by_tags_and_a_bare_nic_by_its_name() -> None:
