@@ -23,7 +23,7 @@ def _read_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise refusal(f"{value!r} has no unit", allowed=_DURATIONS, hint=_duration_hint(value))
+        raise refusal(f"{value!r:.60} has no unit", allowed=_DURATIONS, hint=_duration_hint(value))
     found = _DURATION.fullmatch(value)
     if found is None:
         raise refusal(f"{value[:60]!r} is not a duration", allowed=_DURATIONS, hint=_duration_hint(value))
@@ -54,60 +54,51 @@ def duration_text(value: timedelta) -> str:
     return f"P{date}{'T' if parts or not date else ''}{parts or ('' if date else '0S')}"
 
 
-_DURATION_SCHEMA = WithJsonSchema(
-    {
-        "type": "string",
-        "format": "duration",
-        "pattern": r"^P([0-9]+W)?([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?$",
-    }
-)
+def _duration(least: timedelta, most: timedelta) -> tuple[object, ...]:
+    """A duration from `least` to `most`: read from ISO 8601, written in it."""
 
-
-def _between(least: timedelta, most: timedelta) -> AfterValidator:
     def check(value: timedelta) -> timedelta:
         if not least <= value <= most:
-            raise refusal(
-                f"{duration_text(value)} is out of range",
-                allowed=f"{duration_text(least)} to {duration_text(most)}",
-            )
+            allowed = f"{duration_text(least)} to {duration_text(most)}"
+            raise refusal(f"{duration_text(value)} is out of range", allowed=allowed)
         return value
 
-    return AfterValidator(check)
+    pattern = r"^P([0-9]+W)?([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?$"
+    return (
+        BeforeValidator(_read_duration),
+        AfterValidator(check),
+        PlainSerializer(duration_text, return_type=str, when_used="json"),
+        WithJsonSchema({"type": "string", "format": "duration", "pattern": pattern}),
+    )
 
 
-_READ = BeforeValidator(_read_duration)
-_WRITE = PlainSerializer(duration_text, return_type=str, when_used="json")
-
-SettleTime = Annotated[timedelta, _READ, _between(timedelta(0), timedelta(days=1)), _WRITE, _DURATION_SCHEMA]
-Interval = Annotated[
-    timedelta, _READ, _between(timedelta(minutes=1), timedelta(days=366)), _WRITE, _DURATION_SCHEMA
-]
-Deadline = Annotated[
-    timedelta, _READ, _between(timedelta(minutes=5), timedelta(days=7)), _WRITE, _DURATION_SCHEMA
-]
-LeaseTime = Annotated[
-    timedelta, _READ, _between(timedelta(minutes=5), timedelta(days=8)), _WRITE, _DURATION_SCHEMA
-]
+_SETTLE = _duration(timedelta(0), timedelta(days=1))
+_INTERVAL = _duration(timedelta(minutes=1), timedelta(days=366))
+_DEADLINE = _duration(timedelta(minutes=5), timedelta(days=7))
+_LEASE = _duration(timedelta(minutes=5), timedelta(days=8))
+SettleTime = Annotated[timedelta, *_SETTLE]
+Interval = Annotated[timedelta, *_INTERVAL]
+Deadline = Annotated[timedelta, *_DEADLINE]
+LeaseTime = Annotated[timedelta, *_LEASE]
 
 
-_MOMENT = re.compile(
-    r"20[0-9][0-9]-[0-9][0-9]-[0-9][0-9][T ][0-9][0-9]:[0-9][0-9](:[0-9][0-9])?(Z|[+-][0-9][0-9]:[0-9][0-9])"
-)
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")
+_MOMENTS = "a time with its offset from UTC, from 2000 to 2099: 2026-03-01T00:00:00Z"
 
 
 def _read_moment(value: object) -> datetime:
+    """The moment in UTC. From 2000 to 2099, so that sums of times stay within what a calendar holds."""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC)
-    allowed = "a time with its offset from UTC, from 2000 to 2099: 2026-03-01T00:00:00Z"
-    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
-        zoned = isinstance(value, str) and _MOMENT.fullmatch(f"{value}Z")
-        raise refusal(
-            f"{str(value)[:60]!r} is not allowed", allowed=allowed, hint=f"Write {value}Z" if zoned else ""
-        )
+    text = value if isinstance(value, str) else ""
     try:
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except ValueError as error:
-        raise refusal(f"{value!r} is not allowed: {error}", allowed=allowed) from None
+        moment = datetime.fromisoformat(text).astimezone(UTC) if _MOMENT.fullmatch(text) else None
+    except (ValueError, OverflowError) as error:
+        raise refusal(f"{text!r} is not allowed: {error}", allowed=_MOMENTS) from None
+    if moment is None or not 2000 <= moment.year < 2100:
+        hint = f"Write {text}Z" if _MOMENT.fullmatch(f"{text}Z") else ""
+        raise refusal(f"{str(value)[:60]!r} is not allowed", allowed=_MOMENTS, hint=hint)
+    return moment
 
 
 Moment = Annotated[
