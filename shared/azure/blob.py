@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from shared.azure.classify import classified, date_of
+from shared.azure.classify import NO_ANSWER, classified, date_of
 from shared.azure.credentials import credential
 from shared.config import settings
 from shared.domain.errors import ConflictError, NotFoundError, SpecError, TransientError
@@ -50,7 +50,7 @@ def create_only(container: str, name: str, data: bytes) -> bool:
     try:
         return _put(container, name, data, if_none_match=True)
     except TransientError as error:
-        if error.code != "ResponseLost":
+        if error.code != NO_ANSWER:
             raise
         stored = read_or_none(container, name)
         if stored is None:

@@ -51,6 +51,8 @@ _MISSING = Rule("D", NotFoundError)
 _DENIED = Rule("D", DeniedError)
 _LOCKED = Rule("E", PlatformError)
 
+NO_ANSWER = "NoAnswer"  # our code, for a request of which nobody knows whether it was done
+
 RULES: Mapping[str, Rule] = {
     # A: throttling and locks inside Azure
     "TooManyRequests": _WAIT,
@@ -208,11 +210,10 @@ def error_from(error: Exception, target: str) -> PlatformError:
         return error_from_response(
             response.status_code, response.headers, _body(response), target, reason=error.message
         )
-    if isinstance(error, ServiceRequestError):
-        return TransientError(f"{target}: {error}", code="NotReached", target=target)
-    if isinstance(error, ServiceResponseError | IncompleteReadError):
-        # It may have been done: whoever repeats it looks first.
-        return TransientError(f"{target}: {error}", code="ResponseLost", target=target)
+    if isinstance(error, ServiceRequestError | ServiceResponseError | IncompleteReadError):
+        # It may have been done, even where the SDK says it was not sent: behind a proxy urllib3 calls a connection that
+        # broke during the answer "unable to connect to proxy". Whoever repeats the request looks first.
+        return TransientError(f"{target}: {error}", code=NO_ANSWER, target=target)
     if isinstance(error, ClientAuthenticationError):
         # No token: the identity endpoint is being updated, is throttled, or does not know the identity. The first
         # two pass (Azure asks for 70 s after a 410); the last ends when the retry policy gives up.

@@ -160,9 +160,9 @@ def test_a_refusal_without_arm_s_form_is_still_told(body: Any) -> None:
 @pytest.mark.parametrize(
     ("raised", "expected", "code"),
     [
-        (ServiceRequestError("no route to host"), TransientError, "NotReached"),
-        (ServiceResponseError("connection reset"), TransientError, "ResponseLost"),
-        (IncompleteReadError("7 bytes of 12"), TransientError, "ResponseLost"),
+        (ServiceRequestError("no route to host"), TransientError, "NoAnswer"),
+        (ServiceResponseError("connection reset"), TransientError, "NoAnswer"),
+        (IncompleteReadError("7 bytes of 12"), TransientError, "NoAnswer"),
         (ClientAuthenticationError("identity endpoint: 410"), TransientError, "NoToken"),
     ],
 )

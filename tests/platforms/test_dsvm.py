@@ -1,0 +1,472 @@
+"""The dsvm platform on Azure's bad days: what is told, what is left, and what is never touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.azure import arm, compute, resources
+from shared.azure.resources import DISK, NIC, SCHEDULE, VM
+from shared.azure.vm_bodies import vm_body
+from shared.azure.vm_estate import nic_name, schedule_name, vm_name
+from shared.config import settings
+from shared.domain.errors import (
+    CapacityError,
+    ConflictError,
+    DeniedError,
+    LeaseLost,
+    PlatformError,
+    SpecError,
+    TransientError,
+)
+from shared.domain.jobs import JobState
+from shared.domain.lease import Lease, MachineState, OwnedResource
+from shared.domain.offers import Priority
+from shared.domain.price_book import offers_for
+from shared.platforms import dsvm, platforms
+from tests.support.cloud import Cloud
+
+DSVM = platforms()["dsvm"]
+VMS, JOBS = DSVM.provisioner, DSVM.jobs
+ARM_CALLS_PER_LIFE = 15
+
+
+@pytest.fixture
+def lease(cloud: Cloud) -> Iterator[Lease]:
+    lease = cloud.lease(DSVM)
+    yield lease
+    cloud.control.faults([], clear=True)
+    cloud.gone(DSVM, lease)
+    assert cloud.resources(lease) == [] and cloud.billing(lease) == []
+
+
+def _types(lease: Lease) -> list[str]:
+    return sorted(each.type for each in VMS.list_remains(lease))
+
+
+def _read(type_: str, name: str) -> arm.Answer:
+    return resources.read(OwnedResource(id=arm.resource_id(type_, name), type=type_))
+
+
+def test_a_whole_life_takes_few_requests_and_none_too_early(cloud: Cloud, lease: Lease) -> None:
+    """One look while it boots, one at the job: what a well paced life needs. `cloud` checks every Retry-After."""
+    start = cloud.mark()
+    boots = VMS.begin_provision(lease).poll_after_s
+    cloud.pass_time(boots)
+    assert VMS.observe_machine(lease).state in (MachineState.CREATING, MachineState.STARTING)
+    cloud.pass_time(300)
+    assert VMS.observe_machine(lease).state is MachineState.READY
+
+    cloud.pass_time(JOBS.submit_job(lease, cloud.job("exit-0")).poll_after_s)
+    cloud.settle_scripts(lease)
+    assert JOBS.observe_job(lease, "b00-e1").state is JobState.SUCCEEDED
+
+    operation = VMS.begin_release(lease)
+    assert operation is not None
+    cloud.pass_time(max(operation.poll_after_s, 120))
+    assert VMS.observe_machine(lease).state is MachineState.DEALLOCATED
+    operation = VMS.begin_delete(lease)
+    assert operation is not None
+    cloud.pass_time(max(operation.poll_after_s, 120))
+    assert VMS.list_remains(lease) == ()
+
+    requests = cloud.requests(since=start)
+    assert len(requests) <= ARM_CALLS_PER_LIFE, [f"{r['method']} {r['path']}" for r in requests]
+
+
+def test_a_machine_is_made_whole_braked_and_with_no_public_address(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+
+    assert _types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
+    schedule = _read(SCHEDULE, schedule_name(lease)).body
+    assert schedule["properties"]["dailyRecurrence"]["time"] == lease.deadline.strftime("%H%M")
+    assert schedule["tags"] == lease.tags("muster")
+    assert _read(VM, vm_name(lease)).body["tags"] == lease.tags("muster")
+
+
+def test_a_machine_without_its_brake_is_never_ready(cloud: Cloud, lease: Lease) -> None:
+    cloud.pass_time(VMS.begin_provision(lease).poll_after_s)
+    arm.request(
+        "DELETE",
+        arm.resource_id(SCHEDULE, schedule_name(lease)),
+        api_version=arm.SCHEDULES_API,
+        target="take its brake away",
+    )
+    cloud.pass_time(600)
+
+    machine = VMS.observe_machine(lease)
+
+    assert machine.state is MachineState.STARTING
+    assert "shutdown schedule" in machine.message
+
+
+def test_a_machine_that_nobody_releases_stops_billing_by_itself(cloud: Cloud) -> None:
+    lease = cloud.lease(DSVM, ttl=timedelta(hours=1))
+    cloud.ready(DSVM, lease)
+
+    cloud.pass_time((lease.deadline - cloud.clock.now()).total_seconds() + 60)
+    cloud.until(lambda: VMS.observe_machine(lease), lambda m: m.state is MachineState.DEALLOCATED)
+
+    assert not [line for line in cloud.billing(lease) if "virtualmachines" in line["resource_id"].lower()]
+    cloud.gone(DSVM, lease)
+
+
+def test_a_lease_longer_than_its_brake_can_say_is_refused_and_nothing_is_made(cloud: Cloud) -> None:
+    lease = cloud.lease(DSVM, ttl=timedelta(hours=25))
+
+    with pytest.raises(SpecError, match=r"limits\.ttl"):
+        VMS.begin_provision(lease)
+    assert cloud.resources(lease) == []
+
+
+def test_a_lease_that_is_over_makes_nothing(cloud: Cloud) -> None:
+    lease = cloud.lease(DSVM, ttl=timedelta(seconds=0))
+
+    with pytest.raises(LeaseLost, match="nothing was created"):
+        VMS.begin_provision(lease)
+    assert cloud.resources(lease) == []
+
+
+@pytest.mark.parametrize("preset", ["sku-not-available", "allocation-failed", "quota-family", "quota-zero"])
+def test_no_room_is_told_at_once_and_leaves_nothing(cloud: Cloud, lease: Lease, preset: str) -> None:
+    cloud.faults({"preset": preset}, lease=lease)
+
+    with pytest.raises(CapacityError) as refused:
+        VMS.begin_provision(lease)
+
+    assert refused.value.correlation_id
+    if preset == "quota-zero":
+        assert "Current Limit: 0" in str(refused.value)
+
+
+def test_no_room_found_later_is_told_and_its_carcass_is_deleted(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "allocation-failed-later"}, lease=lease)
+    cloud.pass_time(VMS.begin_provision(lease).poll_after_s)
+
+    machine = cloud.until(lambda: VMS.observe_machine(lease), lambda m: m.state is MachineState.FAILED)
+
+    assert machine.code == "AllocationFailed"
+    assert "sufficient capacity" in machine.message
+    assert {VM, DISK} <= set(_types(lease))
+    cloud.gone(DSVM, lease)
+    assert cloud.billing(lease) == []
+
+
+def test_a_failed_carcass_is_taken_away_by_the_reaper_too(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "allocation-failed-later"}, lease=lease)
+    cloud.pass_time(VMS.begin_provision(lease).poll_after_s)
+    cloud.until(lambda: VMS.observe_machine(lease), lambda m: m.state is MachineState.FAILED)
+
+    for _ in range(6):
+        for resource in VMS.list_owned().resources:
+            if resource.tags.get("muster-lease") == lease.id:
+                VMS.begin_removal(resource)
+        cloud.pass_time(60)
+
+    assert cloud.resources(lease) == []
+
+
+def test_a_boot_that_never_ends_is_never_called_ready_and_can_be_deleted(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "boot-never-ready"}, lease=lease)
+    cloud.pass_time(VMS.begin_provision(lease).poll_after_s)
+
+    for _ in range(30):
+        assert VMS.observe_machine(lease).state in (MachineState.CREATING, MachineState.STARTING)
+        cloud.pass_time(60)
+
+
+def test_a_lost_answer_is_unknown_and_the_next_try_finds_the_machine(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "lost-response"}, lease=lease)
+    start = cloud.mark()
+
+    with pytest.raises(TransientError) as lost:
+        VMS.begin_provision(lease)
+    assert lost.value.code == "NoAnswer"
+    cloud.pass_time(60)
+    cloud.ready(DSVM, lease)
+
+    made = [
+        r for r in cloud.requests(lease, since=start) if r["method"] == "PUT" and r["action"] == f"{VM}/write"
+    ]
+    assert len(made) == 1
+    assert SCHEDULE in _types(lease)
+
+
+@pytest.mark.parametrize("preset", ["script-fails", "run-command-stuck"])
+def test_a_job_that_azure_fails_to_run_is_not_called_running(cloud: Cloud, lease: Lease, preset: str) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": preset}, lease=lease)
+
+    cloud.pass_time(JOBS.submit_job(lease, cloud.job("exit-0")).poll_after_s)
+
+    look = JOBS.observe_job(lease, "b00-e1")
+    assert look.state is (JobState.FAILED if preset == "script-fails" else JobState.PENDING)
+    assert look.exit_code == (1 if preset == "script-fails" else None)
+
+
+def test_a_job_that_hangs_ends_with_its_machine(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": "script-hangs"}, lease=lease)
+    cloud.pass_time(JOBS.submit_job(lease, cloud.job("exit-0")).poll_after_s)
+    assert JOBS.observe_job(lease, "b00-e1").state is JobState.RUNNING
+
+    cloud.gone(DSVM, lease)
+
+    assert JOBS.observe_job(lease, "b00-e1").machine_lost
+
+
+@pytest.mark.parametrize(
+    ("preset", "priority"), [("vm-vanishes", Priority.REGULAR), ("spot-evicted", Priority.SPOT)]
+)
+def test_a_machine_that_azure_takes_away_is_told_as_lost_and_leaves_nothing_that_bills(
+    cloud: Cloud, preset: str, priority: Priority
+) -> None:
+    lease = cloud.lease(DSVM, priority=priority)
+    cloud.faults({"preset": preset, "after_s": 900}, lease=lease)
+    cloud.ready(DSVM, lease)
+    cloud.pass_time(JOBS.submit_job(lease, cloud.job("sleep")).poll_after_s)
+    cloud.until(lambda: JOBS.observe_job(lease, "b00-e1"), lambda look: look.state is JobState.RUNNING)
+
+    cloud.pass_time(1200)
+
+    assert JOBS.observe_job(lease, "b00-e1").machine_lost
+    assert VMS.observe_machine(lease).state is MachineState.ABSENT
+    assert cloud.billing(lease) == []
+    cloud.gone(DSVM, lease)
+
+
+def test_a_refused_delete_is_asked_again_until_it_is_done(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": "conflict"}, {"preset": "delete-throttled", "nth": 2}, lease=lease)
+
+    for expected in ("Conflict", "SubscriptionRequestsThrottled"):
+        with pytest.raises(TransientError) as refused:
+            VMS.begin_delete(lease)
+        assert refused.value.code == expected
+        assert SCHEDULE in _types(lease), "the brake stays as long as the machine does"
+        cloud.pass_time(refused.value.retry_after_s or 30)
+
+    cloud.gone(DSVM, lease)
+
+
+def test_what_a_deletion_leaves_behind_is_swept(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": "left-behind"}, lease=lease)
+    operation = VMS.begin_delete(lease)
+    assert operation is not None
+    cloud.pass_time(max(operation.poll_after_s, 300))
+    assert _types(lease) == sorted([NIC, DISK])
+
+    cloud.gone(DSVM, lease)
+
+    assert cloud.resources(lease) == []
+
+
+def test_a_nic_left_behind_is_found_by_the_reaper_though_it_has_no_tags(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": "nic-left-behind"}, lease=lease)
+    VMS.begin_delete(lease)
+    cloud.pass_time(600)
+    assert _types(lease) == [NIC]
+
+    (nic,) = [r for r in VMS.list_owned().resources if nic_name(lease) in r.id]
+    VMS.begin_removal(nic)
+    cloud.pass_time(60)
+
+    assert cloud.resources(lease) == []
+
+
+def test_the_reaper_does_not_pull_pieces_from_under_a_living_machine(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    for resource in VMS.list_owned().resources:
+        if lease.id in resource.id and resource.type != VM:
+            VMS.begin_removal(resource)
+    cloud.pass_time(60)
+
+    assert _types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
+    assert VMS.observe_machine(lease).state is MachineState.READY
+
+
+def _stranger(cloud: Cloud, lease: Lease, tags: dict[str, str], name: str = "") -> str:
+    """Somebody else's machine, under the name of the lease's (or `name`)."""
+    body: dict[str, Any] = vm_body(
+        lease, settings(), image=dsvm.IMAGE, disk_gib=dsvm.OS_DISK_GIB, disk_type=dsvm.OS_DISK_TYPE
+    )
+    body["tags"] = tags
+    if name:
+        body["properties"]["storageProfile"]["osDisk"]["name"] = f"{name}-disk"
+        body["properties"]["networkProfile"]["networkInterfaceConfigurations"][0]["name"] = (
+            f"{name}-interface"
+        )
+    compute.begin_create_vm(name or vm_name(lease), body)
+    cloud.pass_time(600)
+    return name or vm_name(lease)
+
+
+def _remove_stranger(cloud: Cloud, name: str) -> None:
+    compute.begin_delete_vm(name)
+    cloud.pass_time(600)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"muster-app": "muster2"}, {"muster-lease": "0" * 16}, {"muster-epoch": "11"}],
+    ids=["untagged", "other-app", "other-lease", "other-epoch"],
+)
+def test_somebody_else_s_machine_of_our_name_is_never_touched(cloud: Cloud, changes: dict[str, str]) -> None:
+    lease = cloud.lease(DSVM)
+    tags = {**lease.tags("muster"), **changes} if changes else {"team": "finance"}
+    name = _stranger(cloud, lease, tags)
+    start = cloud.mark()
+
+    for forbidden in (VMS.begin_provision, VMS.begin_release, VMS.begin_delete):
+        with pytest.raises(ConflictError):
+            forbidden(lease)
+    assert VMS.observe_machine(lease).state is MachineState.ABSENT
+    assert not any(each.type == VM for each in VMS.list_remains(lease))
+
+    assert {r["method"] for r in cloud.requests(since=start)} == {"GET"}
+    assert _read(VM, name).body["tags"] == tags
+    _remove_stranger(cloud, name)
+
+
+def test_a_stranger_that_comes_between_look_and_create_wins_and_is_left_alone(
+    cloud: Cloud, lease: Lease
+) -> None:
+    """The look sees nothing (reads lag), the create is refused by If-None-Match, the second look tells whose it is."""
+    name = _stranger(cloud, lease, {"team": "finance"})
+    cloud.faults({"preset": "read-after-write"}, lease=lease)
+    before = _disk_ids(cloud)
+
+    with pytest.raises(ConflictError, match="left alone"):
+        VMS.begin_provision(lease)
+
+    cloud.control.faults([], clear=True)
+    assert _read(VM, name).body["tags"] == {"team": "finance"}
+    assert _disk_ids(cloud) == before
+    _remove_stranger(cloud, name)
+
+
+def _disk_ids(cloud: Cloud) -> list[str]:
+    return sorted(r["id"] for r in cloud.control.resources() if "/disks/" in r["id"])
+
+
+def test_our_own_twin_between_look_and_create_is_welcome(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    cloud.faults({"preset": "read-after-write"}, lease=lease)
+
+    cloud.pass_time(VMS.begin_provision(lease).poll_after_s)
+
+    assert VMS.observe_machine(lease).state is MachineState.READY
+
+
+def test_decoys_with_tags_that_are_nearly_ours_survive_release_and_reaper(cloud: Cloud) -> None:
+    lease = cloud.lease(DSVM)
+    own = lease.tags("muster")
+    decoys = {
+        "decoy-app": {**own, "muster-app": "muster-staging"},
+        "decoy-lease": {**own, "muster-lease": lease.id[:-1]},
+        "decoy-managed": {"muster-managed-by": "muster", "muster-owner": lease.owner},
+    }
+    for name, tags in decoys.items():
+        _stranger(cloud, lease, tags, name)
+    cloud.ready(DSVM, lease)
+
+    cloud.gone(DSVM, lease)
+    owned = {each.name for each in VMS.list_owned().resources}
+
+    for name, tags in decoys.items():
+        assert _read(VM, name).body["tags"] == tags
+    assert "decoy-app" not in owned and "decoy-managed" not in owned
+    for name in decoys:
+        _remove_stranger(cloud, name)
+
+
+def test_a_machine_that_is_only_stopped_still_bills_and_is_deallocated(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    client = compute.client().virtual_machines
+    client.begin_power_off(
+        settings().resource_group, vm_name(lease), polling=False, api_version=arm.COMPUTE_API
+    )
+    cloud.pass_time(120)
+
+    assert VMS.observe_machine(lease).state is MachineState.STOPPED
+    operation = VMS.begin_release(lease)
+    assert operation is not None
+    cloud.pass_time(max(operation.poll_after_s, 120))
+    assert VMS.observe_machine(lease).state is MachineState.DEALLOCATED
+
+
+def test_a_job_for_a_machine_that_is_deallocated_is_told_as_a_lost_lease(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(DSVM, lease)
+    operation = VMS.begin_release(lease)
+    assert operation is not None
+    cloud.pass_time(max(operation.poll_after_s, 120))
+
+    with pytest.raises(LeaseLost):
+        JOBS.submit_job(lease, cloud.job("exit-0"))
+
+
+def test_throttling_is_told_with_its_wait_and_never_slept(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "compute-throttled"}, lease=lease)
+
+    with pytest.raises(TransientError) as throttled:
+        VMS.observe_machine(lease)
+
+    assert throttled.value.retry_after_s == 1200.0
+    cloud.pass_time(1200)
+
+
+def test_a_missing_role_is_told_with_its_scope(cloud: Cloud, lease: Lease) -> None:
+    cloud.faults({"preset": "authorization-failed"}, lease=lease)
+
+    with pytest.raises(DeniedError) as denied:
+        VMS.begin_provision(lease)
+
+    assert denied.value.role == "one that allows Microsoft.Compute/virtualMachines/write"
+    assert denied.value.scope and denied.value.scope.endswith(vm_name(lease))
+
+
+@pytest.mark.parametrize("preset", ["scope-locked", "disallowed-by-policy"])
+def test_what_only_an_administrator_can_change_is_not_worth_another_try(
+    cloud: Cloud, lease: Lease, preset: str
+) -> None:
+    cloud.faults({"preset": preset}, lease=lease)
+
+    with pytest.raises(PlatformError) as refused:
+        if preset == "scope-locked":
+            cloud.ready(DSVM, lease)
+            VMS.begin_delete(lease)
+        else:
+            VMS.begin_provision(lease)
+
+    assert not isinstance(refused.value, TransientError | CapacityError)
+
+
+def test_preflight_names_limit_usage_and_need(cloud: Cloud) -> None:
+    offers = offers_for(["Standard_NC24ads_A100_v4", "Standard_D2s_v5"], ["westeurope", "northeurope"])
+
+    looks = VMS.check_headroom(offers, nodes=2)
+
+    assert [look.available for look in looks] == [False, True, False, True]
+    assert (
+        "limit 0" in looks[0].reason
+        and "needed 48" in looks[0].reason
+        and "portal.azure.com" in looks[0].reason
+    )
+    assert looks[2].limit == 24
+
+
+def test_importing_every_platform_loads_no_azure_sdk() -> None:
+    script = (
+        "import sys, shared.platforms; shared.platforms.platforms(); import shared.azure.blob; "
+        "print([m for m in sys.modules if m.split('.')[0] in ('azure', 'msal', 'requests', 'cryptography')])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "[]"
