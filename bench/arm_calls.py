@@ -16,11 +16,13 @@ MOST = 15
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        with estate(Path(folder) / "world", [declaration("calls")], speed=20) as here:
-            here.land("calls")
-            run = here.score("calls")
-            events = here.world.control.events()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        estate(Path(folder) / "w", [declaration("calls")], speed=20) as here,
+    ):
+        here.land("calls")
+        run = here.score("calls")
+        events = here.world.control.events()
     mine = [e for e in events if e["type"] == "request" and run.vm in e["path"]]
     early = [e for e in events if e["type"] == "early_poll"]
     for (method, what), count in sorted(Counter((e["method"], _what(e["path"])) for e in mine).items()):

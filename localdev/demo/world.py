@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -93,6 +95,17 @@ class World:
         url = f"{self.url}/runtime/webhooks/durabletask/instances/{instance_id}/terminate?reason=test"
         request = urllib.request.Request(f"{url}&code={self._system_key}", method="POST", data=b"")
         urllib.request.urlopen(request, timeout=60).close()
+
+    def history_length(self, instance_id: str) -> int:
+        """How many events an orchestration's history holds, read from the hub's file."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.state / 'hub.sqlite'}?mode=ro", uri=True)
+        ) as hub:
+            row = hub.execute(
+                "SELECT count(*) FROM history h JOIN instance i ON h.instance = i.key WHERE i.id = ?",
+                (instance_id,),
+            ).fetchone()
+        return int(row[0])
 
     def stop_app(self) -> None:
         """Stop the app as a deployment would: what is in flight is given back to the task hub."""
