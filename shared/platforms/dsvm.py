@@ -40,8 +40,9 @@ IMAGE = {"publisher": "microsoft-dsvm", "offer": "ubuntu-2204", "sku": "2204-gen
 OS_DISK_GIB = 150
 OS_DISK_TYPE = "StandardSSD_LRS"
 
-# The schedule that shuts a machine down knows a time of day, not a date: beyond a day it would strike a day early.
-MAX_TTL = timedelta(hours=24)
+# The schedule that shuts a machine down knows a time of day, not a date: for a deadline a day or more ahead it would
+# strike on the first day. The half hour is for rounding and for a service that is not punctual to the minute.
+MAX_TTL = timedelta(hours=23, minutes=30)
 
 # Where ARM names no time of its own. A DSVM boots in one to three minutes and deallocates in about one.
 BOOT_POLL_S = 30.0
