@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from localdev.runner.errors import AppError
 
 _SETTING = re.compile(r"%([^%\s]+)%")
+_TIMESPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})")
 _PER_CORE = 10  # the Azure Storage provider's default: 10 concurrent functions of each kind per core
 
 
@@ -22,6 +24,7 @@ class HostConfig:
 
     route_prefix: str = "api"
     hub_name: str = "TestHubName"
+    function_timeout_s: float = 1800.0  # Flex Consumption's default; host.json's -1 is infinity
     max_activities: int = _PER_CORE * (os.cpu_count() or 1)
     max_orchestrators: int = _PER_CORE * (os.cpu_count() or 1)
     max_entities: int = _PER_CORE * (os.cpu_count() or 1)
@@ -43,6 +46,7 @@ def read_host_config(app_dir: Path, environment: Mapping[str, str]) -> HostConfi
         hub_name=resolve_settings(
             str(durable.get("hubName", defaults.hub_name)), environment, "host.json hubName"
         ),
+        function_timeout_s=_timeout_s(document.get("functionTimeout"), defaults.function_timeout_s, path),
         max_activities=int(durable.get("maxConcurrentActivityFunctions", defaults.max_activities)),
         max_orchestrators=int(durable.get("maxConcurrentOrchestratorFunctions", defaults.max_orchestrators)),
         max_entities=int(durable.get("maxConcurrentEntityFunctions", defaults.max_entities)),
@@ -71,6 +75,18 @@ def resolve_settings(text: str, environment: Mapping[str, str], where: str) -> s
         return environment[name]
 
     return _SETTING.sub(setting, text)
+
+
+def _timeout_s(text: object, default: float, path: Path) -> float:
+    if text is None:
+        return default
+    if str(text) == "-1":
+        return math.inf
+    match = _TIMESPAN.fullmatch(str(text))
+    if match is None:
+        raise AppError(f'{path}: "functionTimeout" must be hh:mm:ss or -1, found {text!r}')
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

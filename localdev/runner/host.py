@@ -121,7 +121,7 @@ class Runner:
             raise AppError(str(error)) from error
         self._undo.callback(self._hub.close)
         self._binding = self._client_binding(config)
-        self._invoker = Invoker({"durableClient": self._binding.json()})
+        self._invoker = Invoker({"durableClient": self._binding.json()}, config.function_timeout_s)
         self._invoker.start()
         self._undo.callback(self._invoker.stop)
         self._start_host_loop()

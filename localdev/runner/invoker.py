@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import os
+import math
 import threading
 import uuid
 from collections.abc import Mapping
@@ -30,7 +30,6 @@ from localdev.runner.log import Stopwatch, logger
 
 # Raised by a function, these would end its worker process on Azure, and the host would report a failed invocation.
 _ENDS_A_PROCESS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
-THREADS_SETTING = "PYTHON_THREADPOOL_THREAD_COUNT"
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,13 @@ class Result:
 class Invoker:
     """Runs functions on the worker loop; `invoke` may be awaited from any loop."""
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        """`inputs`: values of non-trigger input bindings by binding type (the durable client's is a string)."""
+    def __init__(self, inputs: Mapping[str, Any], timeout_s: float = math.inf) -> None:
+        """`inputs`: values of non-trigger input bindings by binding type (the durable client's is a string).
+
+        `timeout_s`: what host.json allows a function; longer is only reported, as a thread cannot be killed.
+        """
         self._inputs = dict(inputs)
+        self._timeout_s = timeout_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="functions-worker", daemon=True)
         self._running = 0
@@ -77,9 +80,6 @@ class Invoker:
         """Invocations under way, whatever triggered them."""
         return self._running
 
-    def set_input(self, binding_type: str, value: str) -> None:
-        self._inputs[binding_type] = value
-
     def submit(self, function: Function, trigger: Any, reason: str) -> concurrent.futures.Future[Result]:
         """Start the function with `trigger` (a Datum) as its trigger's value; the future never raises for user code."""
         return asyncio.run_coroutine_threadsafe(self._invoke(function, trigger, reason), self._loop)
@@ -91,15 +91,26 @@ class Invoker:
         invocation_id, watch = str(uuid.uuid4()), Stopwatch()
         with self._count:
             self._running += 1
+        overdue = self._report_overdue(function, invocation_id)
         try:
             result = await self._execute(function, invocation_id, trigger)
         except (Exception, *_ENDS_A_PROCESS) as error:  # noqa: BLE001 whatever it is, it failed this invocation
             result = Result(invocation_id, failure=Failure.of(error))
         finally:
+            if overdue is not None:
+                overdue.cancel()
             with self._count:
                 self._running -= 1
         _report(function, result, reason, watch.ms())
         return result
+
+    def _report_overdue(self, function: Function, invocation_id: str) -> asyncio.TimerHandle | None:
+        if math.isinf(self._timeout_s):
+            return None
+        text = "%s has run longer than functionTimeout (%.0f s): Azure would end its worker now (Id=%s)"
+        return self._loop.call_later(
+            self._timeout_s, logger.warning, text, function.name, self._timeout_s, invocation_id
+        )
 
     async def _execute(self, function: Function, invocation_id: str, trigger: Any) -> Result:
         info = function.info
@@ -142,9 +153,3 @@ def _report(function: Function, result: Result, reason: str, duration_ms: int) -
         logger.info("Executed %s", line)
     else:
         logger.error("Executed %s %s\n%s", line, result.failure.text, result.failure.stack.rstrip())
-
-
-def sync_threads() -> int:
-    """How many sync functions can run at once: the worker's own default or PYTHON_THREADPOOL_THREAD_COUNT."""
-    value = os.environ.get(THREADS_SETTING, "")
-    return int(value) if value.isdecimal() else min(32, (os.cpu_count() or 1) + 4)

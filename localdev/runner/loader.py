@@ -69,17 +69,16 @@ class _BindingInfo(_Record):
 _PROTOS = SimpleNamespace(BindingInfo=_BindingInfo, RpcFunctionMetadata=_Record, RpcRetryOptions=_Record)
 
 
-def load_app(app_dir: Path, *, fresh: bool = False) -> list[Function]:
+def load_app(app_dir: Path) -> list[Function]:
     """Import `function_app` from `app_dir` and index it. Raises AppError with the reason Azure would log.
 
-    `fresh` forgets an entry module that this process loaded before: a FunctionApp can be indexed only once.
+    An entry module that this process imported before is imported anew: a FunctionApp can be indexed only once.
     """
     if not (app_dir / f"{ENTRY_MODULE}.py").is_file():
         raise AppError(
             f"{app_dir / ENTRY_MODULE}.py not found: only the Python v2 (decorator) model runs here"
         )
-    if fresh:
-        sys.modules.pop(ENTRY_MODULE, None)
+    sys.modules.pop(ENTRY_MODULE, None)
     if sys.path[0] != str(app_dir):
         sys.path.insert(0, str(app_dir))
     importlib.invalidate_caches()

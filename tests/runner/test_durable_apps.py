@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -213,6 +215,22 @@ def test_the_classic_style_with_blueprint_and_retries(tmp_path: Path, clock: Clo
             until(lambda: call("GET", url).json()["runtimeStatus"] == "Running")
             clock.advance(timedelta(seconds=2))
         assert finished(url)["output"] == "succeeded at attempt 3"
+
+
+def test_an_app_whose_modules_are_already_imported_is_hosted_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the project's own tests do, which import the app's modules themselves."""
+    monkeypatch.syspath_prepend(str(APPS / "classic"))
+    importlib.import_module("function_app").app.get_functions()
+    try:
+        for _ in range(2):
+            with Runner(APPS / "classic") as runner:
+                names = [f["name"] for f in call("GET", f"{runner.url}/admin/functions").json()]
+                assert {"flaky", "retried", "Starter"} <= set(names)
+    finally:
+        for name in ("function_app", "helpers"):
+            sys.modules.pop(name, None)
 
 
 def read(path: Path, text: str) -> bool:

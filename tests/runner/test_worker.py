@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from localdev.runner import Runner
-from tests.runner.support import call, finished, start
+from tests.runner.support import call, finished, start, until
 
 _HEAD = """\
 import asyncio, os, sys, threading, time
@@ -23,7 +23,7 @@ MakeApp = Callable[..., Path]
 @pytest.fixture
 def make_app(tmp_path: Path) -> MakeApp:
     def make(source: str, durable_settings: str = "{}") -> Path:
-        host = f'{{"version": "2.0", "extensions": {{"durableTask": {durable_settings}}}}}'
+        host = f'{{"version": "2.0", "functionTimeout": "00:00:01", "extensions": {{"durableTask": {durable_settings}}}}}'
         (tmp_path / "host.json").write_text(host)
         (tmp_path / "function_app.py").write_text(_HEAD + source)
         return tmp_path
@@ -182,7 +182,25 @@ def leaves(context):
     yield
 """
     with Runner(make_app(source)) as runner:
-        assert finished(start(runner.url, "bad_result", "bad"))["runtimeStatus"] in ("Failed", "Completed")
+        assert "could not be encoded" in finished(start(runner.url, "bad_result", "bad"))["output"]
         state = finished(start(runner.url, "leaves", "leaves"))
         assert state["runtimeStatus"] == "Failed"
         assert "leaves" in state["output"]
+
+
+def test_a_function_over_its_time_is_reported(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    source = """
+gate = asyncio.Event()
+
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True)
+async def lingers(timer: func.TimerRequest) -> None:
+    await gate.wait()
+
+@app.route(route="open")
+async def open_gate(req: func.HttpRequest) -> str:
+    gate.set()
+    return "open"
+"""
+    with Runner(make_app(source)) as runner:
+        until(lambda: "lingers has run longer than functionTimeout (1 s)" in caplog.text)
+        call("GET", f"{runner.url}/api/open")
