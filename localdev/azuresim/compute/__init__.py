@@ -1,0 +1,1 @@
+"""The virtual machine, in the parts that Microsoft.Compute's routes are made of."""

@@ -1,0 +1,198 @@
+"""Looking behind the scenes, and pulling the strings: a JSON API on loopback and its client.
+
+GET /bill /resources /events?since=N&type=T /clock /faults /quotas; POST /clock/advance {seconds}, /clock/speed {speed},
+/faults {..} or [..] (adds), /evict/{vm}, /quotas {region, family, limit}; DELETE /faults.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from aiohttp import web
+
+from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
+from localdev.azuresim.events import iso
+from localdev.azuresim.faults import FaultError
+from localdev.azuresim.world import World
+
+
+class ControlError(RuntimeError):
+    """The simulator refused; the message is its own."""
+
+
+class Control:
+    """Client of a running simulator's control API, for tests and demonstrations."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        # The proxy is for Azure's host names; this is loopback.
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def bill(self) -> dict[str, Any]:
+        """{"usd": "0.12", "now": .., "lines": [{resource_id, meter, started, ended, seconds, usd, tags, ..}]}"""
+        return dict(self._call("GET", "/bill"))
+
+    def total_usd(self) -> Decimal:
+        return Decimal(self.bill()["usd"])
+
+    def resources(self, type_: str = "") -> list[dict[str, Any]]:
+        """What exists now, `power` included where there is one; with `type_`, of that ARM type only."""
+        found = self._call("GET", "/resources")["value"]
+        return [each for each in found if not type_ or each["type"].casefold() == type_.casefold()]
+
+    def events(self, since: int = 0, type_: str = "") -> list[dict[str, Any]]:
+        return list(self._call("GET", f"/events?since={since}&type={type_}")["value"])
+
+    def clock(self) -> dict[str, Any]:
+        """{"now": epoch seconds, "time": ISO 8601, "speed": ..}"""
+        return dict(self._call("GET", "/clock"))
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass at once; everything due by then has happened when this returns."""
+        self._call("POST", "/clock/advance", {"seconds": seconds})
+
+    def set_speed(self, speed: float) -> None:
+        self._call("POST", "/clock/speed", {"speed": speed})
+
+    def add_faults(self, *entries: Mapping[str, Any]) -> None:
+        self._call("POST", "/faults", list(entries))
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Each armed fault with how often it was asked for and struck."""
+        return list(self._call("GET", "/faults")["value"])
+
+    def clear_faults(self) -> None:
+        self._call("DELETE", "/faults")
+
+    def evict(self, vm: str) -> None:
+        self._call("POST", f"/evict/{vm}")
+
+    def set_quota(self, region: str, family: str, limit: int) -> None:
+        self._call("POST", "/quotas", {"region": region, "family": family, "limit": limit})
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self._url}{path}", data=data, method=method, headers={"Content-Type": "application/json"}
+        )
+        try:
+            with self._open(request, timeout=60) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise ControlError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+
+
+class ControlApi:
+    """Served on the event loop. `after_change` is called when something was changed."""
+
+    def __init__(self, world: World, after_change: Callable[[], None]) -> None:
+        self._world, self._after_change = world, after_change
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/bill", self._bill),
+                web.get("/resources", self._resources),
+                web.get("/events", self._events),
+                web.get("/clock", self._clock),
+                web.post("/clock/advance", self._advance),
+                web.post("/clock/speed", self._speed),
+                web.get("/faults", self._faults),
+                web.post("/faults", self._add_faults),
+                web.delete("/faults", self._clear_faults),
+                web.post("/evict/{vm}", self._evict),
+                web.get("/quotas", self._quotas),
+                web.post("/quotas", self._set_quota),
+            ]
+        )
+        return application
+
+    async def _bill(self, request: web.Request) -> web.Response:
+        self._catch_up()
+        now = self._world.now()
+        lines = [line.to_json() for line in self._world.meter.lines(now)]
+        usd = sum((Decimal(line["usd"]) for line in lines), Decimal(0))
+        return web.json_response({"now": now, "usd": str(usd), "lines": lines})
+
+    async def _resources(self, request: web.Request) -> web.Response:
+        self._catch_up()
+        shown = []
+        for resource in self._world.store:
+            power = {"power": resource.state["power"]} if "power" in resource.state else {}
+            shown.append({**resource.envelope(), "created": resource.created, **power})
+        return web.json_response({"value": shown})
+
+    async def _events(self, request: web.Request) -> web.Response:
+        self._catch_up()
+        since = int(request.query.get("since", "0"))
+        return web.json_response({"value": self._world.events.since(since, request.query.get("type", ""))})
+
+    async def _clock(self, request: web.Request) -> web.Response:
+        now = self._world.now()
+        return web.json_response({"now": now, "time": iso(now), "speed": self._world.clock.speed})
+
+    async def _advance(self, request: web.Request) -> web.Response:
+        seconds = float((await request.json())["seconds"])
+        return self._on_clock(request, lambda: self._world.clock.advance(timedelta(seconds=seconds)))
+
+    async def _speed(self, request: web.Request) -> web.Response:
+        speed = float((await request.json())["speed"])
+        return self._on_clock(request, lambda: self._world.clock.set_speed(speed))
+
+    def _on_clock(self, request: web.Request, change: Callable[[], None]) -> web.Response:
+        try:
+            change()
+        except RuntimeError as error:
+            return web.json_response({"error": str(error)}, status=409)
+        self._catch_up()
+        now = self._world.now()
+        return web.json_response({"now": now, "time": iso(now), "speed": self._world.clock.speed})
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        return web.json_response({"value": self._world.faults.report()})
+
+    async def _add_faults(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        entries: Sequence[Any] = body if isinstance(body, list) else [body]
+        try:
+            for entry in entries:
+                self._world.faults.add(entry)
+        except FaultError as error:
+            return web.json_response({"error": error.problems}, status=400)
+        return web.json_response({"value": self._world.faults.report()})
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._world.faults.clear()
+        return web.json_response({"value": []})
+
+    async def _evict(self, request: web.Request) -> web.Response:
+        self._catch_up()
+        wanted = request.match_info["vm"].casefold()
+        for vm in self._world.store.of_type(VIRTUAL_MACHINES):
+            if vm.name.casefold() == wanted:
+                self._world.scheduler.at(self._world.now(), "vm.preempt", vm=vm.id)
+                self._catch_up()
+                return web.json_response({"id": vm.id})
+        return web.json_response({"error": f"no virtual machine named {wanted}"}, status=404)
+
+    async def _quotas(self, request: web.Request) -> web.Response:
+        return web.json_response(self._world.quotas)
+
+    async def _set_quota(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["region"] not in self._world.quotas:
+            return web.json_response({"error": f"no region {body['region']}"}, status=404)
+        self._world.quotas[body["region"]][body["family"]] = int(body["limit"])
+        self._after_change()
+        return web.json_response(self._world.quotas)
+
+    def _catch_up(self) -> None:
+        if self._world.scheduler.run_due():
+            self._after_change()

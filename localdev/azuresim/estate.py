@@ -1,0 +1,142 @@
+"""The simulated estate: what is there before anybody asks for anything, and the settings that point a program at it.
+
+Machines live in `muster-burn`, which is empty at first; networks and identities are in `muster`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localdev.azuresim import catalog
+from localdev.azuresim.store import Resource, Store
+
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+TENANT = "22222222-2222-2222-2222-222222222222"
+HOME_GROUP, MACHINE_GROUP = "muster", "muster-burn"
+LOCATION = "westeurope"
+STORAGE_ACCOUNT = "musterdev"
+NETWORK_REGIONS = ("westeurope", "northeurope")
+# A key pair nobody has: simulated machines take no logins.
+SSH_PUBLIC_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmDZ2Zr9Vq0kC1m0n2b8x7y6w5v4u3t2s1r0q9p8o7n muster@localdev"
+)
+
+_HOME = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{HOME_GROUP}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a token speaks for. `manages` says whether it has a role on the subscription's resources."""
+
+    name: str
+    object_id: str
+    client_id: str
+    manages: bool
+    id: str = ""
+
+
+APP = Identity(
+    "muster-app",
+    "33333333-0000-0000-0000-00000000a001",
+    "33333333-0000-0000-0000-00000000a002",
+    manages=True,
+    id=f"{_HOME}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/muster-app",
+)
+VM = Identity(
+    "muster-vm",
+    "33333333-0000-0000-0000-00000000b001",
+    "33333333-0000-0000-0000-00000000b002",
+    manages=False,
+    id=f"{_HOME}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/muster-vm",
+)
+# The host's system-assigned identity: what a program gets that names none.
+HOST = Identity(
+    "host", "33333333-0000-0000-0000-00000000c001", "33333333-0000-0000-0000-00000000c002", manages=True
+)
+IDENTITIES = (APP, VM, HOST)
+
+
+def subnet_id(region: str) -> str:
+    return f"{_HOME}/providers/Microsoft.Network/virtualNetworks/muster-{region}/subnets/machines"
+
+
+def furnish(store: Store, at: float) -> None:
+    """Put the estate in an empty store."""
+    subscription = f"/subscriptions/{SUBSCRIPTION}"
+    for group in (HOME_GROUP, MACHINE_GROUP):
+        _add(
+            store,
+            at,
+            f"{subscription}/resourceGroups/{group}",
+            "Microsoft.Resources/resourceGroups",
+            LOCATION,
+        )
+    for identity in (APP, VM):
+        _add(
+            store,
+            at,
+            identity.id,
+            "Microsoft.ManagedIdentity/userAssignedIdentities",
+            LOCATION,
+            principalId=identity.object_id,
+            clientId=identity.client_id,
+            tenantId=TENANT,
+        )
+    for number, region in enumerate(NETWORK_REGIONS):
+        _add_network(store, at, region, number)
+
+
+def _add_network(store: Store, at: float, region: str, number: int) -> None:
+    network = subnet_id(region).partition("/subnets/")[0]
+    gateway = f"{_HOME}/providers/Microsoft.Network/natGateways/muster-{region}"
+    _add(store, at, gateway, "Microsoft.Network/natGateways", region, idleTimeoutInMinutes=4)
+    _add(
+        store,
+        at,
+        network,
+        "Microsoft.Network/virtualNetworks",
+        region,
+        addressSpace={"addressPrefixes": [f"10.{number}.0.0/16"]},
+    )
+    _add(
+        store,
+        at,
+        subnet_id(region),
+        "Microsoft.Network/virtualNetworks/subnets",
+        region,
+        addressPrefix=f"10.{number}.0.0/20",
+        natGateway={"id": gateway},
+        privateEndpointNetworkPolicies="Disabled",
+        privateLinkServiceNetworkPolicies="Enabled",
+    )
+
+
+def _add(store: Store, at: float, id_: str, type_: str, location: str, **properties: object) -> None:
+    store.put(
+        Resource(id_, type_, location, at, at, properties={**properties, "provisioningState": "Succeeded"})
+    )
+
+
+def settings() -> dict[str, str]:
+    """The MUSTER_* settings of an app that works in this estate."""
+    return {
+        "AZURE_CLIENT_ID": APP.client_id,
+        "AZURE_TENANT_ID": TENANT,
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "MUSTER_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "MUSTER_RESOURCE_GROUP": MACHINE_GROUP,
+        "MUSTER_LOCATION": LOCATION,
+        "MUSTER_STORAGE_ACCOUNT_URL": f"https://{STORAGE_ACCOUNT}.blob.core.windows.net",
+        "MUSTER_STATE_CONTAINER": "muster",
+        "MUSTER_SUBNET_ID": ",".join(f"{region}={subnet_id(region)}" for region in NETWORK_REGIONS),
+        "MUSTER_VM_IDENTITY_ID": VM.id,
+        "MUSTER_VM_IDENTITY_CLIENT_ID": VM.client_id,
+        "MUSTER_SSH_PUBLIC_KEY": SSH_PUBLIC_KEY,
+        "MUSTER_APP": "muster",
+    }
+
+
+def location_name(text: str) -> str | None:
+    """location_name("West Europe") -> "westeurope"; None for a region that is not simulated."""
+    name = text.replace(" ", "").casefold()
+    return name if name in catalog.REGIONS else None

@@ -1,0 +1,194 @@
+"""The simulator as a whole: its parts started in order on an event loop of their own, and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from localdev.azuresim import certificates, estate, providers
+from localdev.azuresim.arm import Arm
+from localdev.azuresim.azurite import Azurite
+from localdev.azuresim.certificates import ARM_HOST, STORAGE_HOSTS
+from localdev.azuresim.contract import Contract
+from localdev.azuresim.control import ControlApi
+from localdev.azuresim.events import Events
+from localdev.azuresim.faults import Faults
+from localdev.azuresim.machines import Machines, trust
+from localdev.azuresim.metadata import HostIdentity, InstanceMetadata
+from localdev.azuresim.proxy import Proxy
+from localdev.azuresim.routing import Router
+from localdev.azuresim.state import SavedWorld
+from localdev.azuresim.world import new_world
+from localdev.clock import ENVIRONMENT_VARIABLE, Clock
+
+SPECS_VARIABLE, CONTROL_VARIABLE = "AZURE_SPECS_DIR", "AZURESIM_CONTROL_URL"
+DEFAULT_SPEED = 10.0
+_TURN_S = 0.02  # wall; how late a step may be when nobody asks for anything
+
+
+class Simulator:
+    """Azure on this machine, from `with` to the end of it.
+
+    `clock`: shared with whoever lives in the same time; without one, a clock of its own at ten times wall speed.
+    `faults`: entries, or a file of them. `specs`: a folder of Microsoft's specifications to check every request and
+    answer against (default: AZURE_SPECS_DIR). `state`: a folder that makes the world outlive the process.
+    Raises what kept it from starting: AzuriteFailed, FaultError, OSError.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        faults: Iterable[Mapping[str, Any]] | Path | None = None,
+        specs: Path | None = None,
+        state: Path | None = None,
+    ) -> None:
+        self._clock, self._state = clock, state
+        self._faults = _read_faults(faults)
+        specs = specs or (Path(os.environ[SPECS_VARIABLE]) if os.environ.get(SPECS_VARIABLE) else None)
+        self._contract = Contract(specs) if specs else None
+        self._thread = threading.Thread(target=self._run, name="azuresim", daemon=True)
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self.env: dict[str, str] = {}
+        self.control_url = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._loop is not None and self._stop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits for us
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azuresim-")))
+            await self._start(stack, folder)
+            self._ready.set()
+            await self._stop.wait()
+
+    async def _start(self, stack: contextlib.AsyncExitStack, folder: Path) -> None:
+        state = self._state
+        if state:
+            state.mkdir(parents=True, exist_ok=True)
+        clock = self._clock or Clock.create(folder / "clock.json", speed=DEFAULT_SPEED)
+        certs = certificates.make(folder)
+        machines = Machines(folder / "machines", certs, clock)
+        stack.callback(machines.destroy_all)
+        world = new_world(clock, Events(state / "events.jsonl" if state else None), self._faults, machines)
+        router = Router(providers.routes(world))
+        saved = SavedWorld(state)
+        if not saved.load(world):
+            estate.furnish(world.store, world.now())
+
+        azurite = Azurite((state or folder) / "azurite", certs, in_memory=state is None)
+        stack.push_async_callback(azurite.stop)
+        await azurite.start()
+
+        arm = Arm(world, router, self._contract, lambda: saved.save(world))
+        arm_port = await _listen(stack, _catch_all(arm.serve), certs)
+        identity = HostIdentity(world)
+        identity_port = await _listen(stack, _catch_all(identity.serve))
+        control = ControlApi(world, lambda: saved.save(world))
+        control_port = await _listen(stack, control.application())
+
+        targets = {f"{ARM_HOST}:443": arm_port}
+        targets |= {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
+        proxy = Proxy(
+            targets, InstanceMetadata(world).answer, machines.is_known, _log_refusal(world.events, clock)
+        )
+        stack.push_async_callback(proxy.stop)
+        await proxy.start()
+        machines.proxy_port = proxy.port
+
+        turns = asyncio.create_task(_turn(world.scheduler.run_due, lambda: saved.save(world)))
+        stack.callback(turns.cancel)
+        self.control_url = f"http://127.0.0.1:{control_port}"
+        self.env = _environment(proxy.port, identity_port, identity.secret, str(certs.authority), clock)
+        self.env[CONTROL_VARIABLE] = self.control_url
+
+
+async def _turn(run_due: Any, save: Any) -> None:
+    """Let due steps happen also while nobody asks."""
+    while True:
+        if run_due():
+            save()
+        await asyncio.sleep(_TURN_S)
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    application: web.Application,
+    certs: certificates.Certificates | None = None,
+) -> int:
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certs.server_context() if certs else None)
+    await site.start()
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _catch_all(handler: Any) -> web.Application:
+    application = web.Application(client_max_size=16 * 1024 * 1024)
+    application.router.add_route("*", "/{path:.*}", handler)
+    return application
+
+
+def _environment(proxy: int, identity: int, secret: str, authority: str, clock: Clock) -> dict[str, str]:
+    url = f"http://127.0.0.1:{proxy}"
+    return {
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), url),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        **trust(authority),
+        "IDENTITY_ENDPOINT": f"http://127.0.0.1:{identity}/msi/token",
+        "IDENTITY_HEADER": secret,
+        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        **estate.settings(),
+        **({ENVIRONMENT_VARIABLE: str(clock.path)} if clock.path else {}),
+    }
+
+
+def _read_faults(faults: Iterable[Mapping[str, Any]] | Path | None) -> Faults:
+    if isinstance(faults, Path):
+        return Faults.from_file(faults)
+    armed = Faults()
+    armed.load(faults or [])
+    return armed
+
+
+def _log_refusal(events: Events, clock: Clock) -> Any:
+    def refused(target: str, machine: str, reason: str) -> None:
+        events.add("proxy_refused", clock.time(), target=target, machine=machine, reason=reason)
+
+    return refused

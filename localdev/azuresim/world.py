@@ -1,0 +1,58 @@
+"""All there is in the simulated cloud, in one place for those who change it. Touched on the event loop only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from localdev.azuresim.catalog import DEFAULT_QUOTAS
+from localdev.azuresim.events import Events
+from localdev.azuresim.faults import Faults
+from localdev.azuresim.machines import Machines
+from localdev.azuresim.meter import Meter
+from localdev.azuresim.operations import Operations
+from localdev.azuresim.scheduler import Scheduler
+from localdev.azuresim.store import Store
+from localdev.clock import Clock
+
+
+def _quotas() -> dict[str, dict[str, int]]:
+    return {region: dict(limits) for region, limits in DEFAULT_QUOTAS.items()}
+
+
+@dataclass
+class World:
+    clock: Clock
+    scheduler: Scheduler
+    store: Store
+    operations: Operations
+    events: Events
+    faults: Faults
+    meter: Meter
+    machines: Machines
+    quotas: dict[str, dict[str, int]] = field(default_factory=_quotas)
+
+    def now(self) -> float:
+        return self.clock.time()
+
+    def dump(self) -> dict[str, Any]:
+        """Everything that outlives the simulator's process; the machines' processes do not."""
+        return {
+            "store": self.store.dump(),
+            "operations": self.operations.dump(),
+            "scheduler": self.scheduler.dump(),
+            "meter": self.meter.dump(),
+            "quotas": self.quotas,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.store.load(state["store"])
+        self.operations.load(state["operations"])
+        self.scheduler.load(state["scheduler"])
+        self.meter.load(state["meter"])
+        self.quotas = state["quotas"]
+
+
+def new_world(clock: Clock, events: Events, faults: Faults, machines: Machines) -> World:
+    scheduler = Scheduler(clock)
+    return World(clock, scheduler, Store(), Operations(scheduler, events), events, faults, Meter(), machines)
