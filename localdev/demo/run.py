@@ -36,9 +36,10 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
     began = time.monotonic()
     with World(state, clock=clock) as world:
         say(f"Azure is simulated on this machine; the app's log is {state / 'app.log'}")
-        run_id = _prepare(world, workload, speed)
+        run_id = _prepare(world, workload)
         world.start_app()
-        say(f"the app is up at {world.url}; waiting for its timer")
+        clock.set_speed(speed)
+        say(f"the app is up at {world.url}; its clock runs at {speed:g} x, its timer is due")
         wait_for(f"run {run_id}", lambda: world.api(f"runs/{run_id}")[0] == 200, world=world)
         report = follow(world, run_id)
         checks = verify.verify(world, workload, report)
@@ -46,7 +47,7 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
     return 0 if all(check.ok for check in checks) else 1
 
 
-def _prepare(world: World, workload: BatchScoring, speed: float) -> str:
+def _prepare(world: World, workload: BatchScoring) -> str:
     """Data and champion in place, the clock shortly before the next slot. Gives the id of the run that will come."""
     remembered = world.state / "run-id"
     if remembered.exists():
@@ -64,10 +65,7 @@ def _prepare(world: World, workload: BatchScoring, speed: float) -> str:
     slot = next_slot(workload.schedule, world.clock.now() + BEFORE_SLOT)
     assert slot is not None
     _jump_before(world.clock, slot)
-    world.clock.set_speed(speed)
-    say(
-        f"the local clock now shows {world.clock.now():%Y-%m-%d %H:%M:%S} UTC, shortly before the slot, at {speed:g} x"
-    )
+    say(f"the local clock now shows {world.clock.now():%Y-%m-%d %H:%M:%S} UTC, shortly before the slot")
     run_id = names.score_run_id(workload.name, slot.id)
     remembered.write_text(run_id)
     return run_id

@@ -69,8 +69,9 @@ def _scores(service: Any, workload: BatchScoring, outcome: dict[str, Any]) -> li
 
 def _machines(world: World, outcome: dict[str, Any]) -> list[Check]:
     left = [r["id"] for r in world.control.resources() if _is_ours(r)]
-    running = [line for line in world.control.bill() if line["ended"] is None]
-    billed = sum(line["usd"] for line in world.control.bill() if "virtualMachines" in line["resource_id"])
+    lines = world.control.bill()["lines"]
+    running = [line for line in lines if line["ended"] is None]
+    billed = sum(float(line["usd"]) for line in lines if "/virtualmachines/" in line["resource_id"].lower())
     return [
         Check("orphans left", not left, str(len(left))),
         Check("meters still running", not running, str(len(running))),

@@ -23,7 +23,7 @@ def here(shared_estate: Estate, request: pytest.FixtureRequest) -> Iterator[Esta
     """The estate; after the test the invariants must hold. Mark `degraded` where a machine is meant to be left."""
     since = len(shared_estate.world.control.events())
     yield shared_estate
-    shared_estate.world.control.faults([], clear=True)
+    shared_estate.world.control.clear_faults()
     assert violations(shared_estate, since=since, degraded="degraded" in request.keywords) == []
 
 

@@ -73,11 +73,11 @@ def test_too_many_unreadable_files_publish_nothing_and_keep_the_watermark(here: 
 
 def test_quota_zero_is_seen_before_anything_is_bought(here: Estate) -> None:
     here.land("quota-zero")
-    here.world.control.quota("westeurope", "standardDSv5Family", 0)
+    here.world.control.set_quota("westeurope", "standardDSv5Family", 0)
     try:
         run = here.score("quota-zero")
     finally:
-        here.world.control.quota("westeurope", "standardDSv5Family", 100)
+        here.world.control.set_quota("westeurope", "standardDSv5Family", 100)
     assert run.outcome["state"] == "Completed", run.report
     assert run.outcome["charges"][0]["offer"]["region"] == "northeurope"
     assert any("westeurope" in line and "limit" in line for line in run.outcome["offers"])
@@ -85,11 +85,11 @@ def test_quota_zero_is_seen_before_anything_is_bought(here: Estate) -> None:
 
 def test_no_quota_anywhere_fails_in_preflight_at_no_cost(here: Estate) -> None:
     here.land("no-quota-anywhere")
-    here.world.control.quota("westeurope", "standardDSv5Family", 0)
+    here.world.control.set_quota("westeurope", "standardDSv5Family", 0)
     try:
         run = here.score("no-quota-anywhere")
     finally:
-        here.world.control.quota("westeurope", "standardDSv5Family", 100)
+        here.world.control.set_quota("westeurope", "standardDSv5Family", 100)
     failed(run, "limit", "usage", "need")
     assert run.outcome["usd"] == 0
     assert run.outcome["charges"] == []
@@ -204,7 +204,7 @@ def test_a_lost_answer_to_the_create_makes_one_machine(here: Estate) -> None:
     here.start("answer-lost")
     here.finish(run)
     assert run.outcome["state"] == "Completed", run.report
-    machines = {line["resource_id"] for line in here.world.control.bill() if run.vm in line["resource_id"]}
+    machines = {line["resource_id"] for line in here.world.control.bill()["lines"] if run.vm in line["resource_id"]}
     assert len({m for m in machines if "virtualMachines" in m}) == 1
 
 

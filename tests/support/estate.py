@@ -111,7 +111,7 @@ class Estate:
     def fault(self, run: Ran | None = None, *, vm: str = "", **fault: Any) -> None:
         """Arm a fault, for the machine `vm` of a run only (its first, unless named)."""
         name = vm or (run.vm if run else "")
-        self.world.control.faults([{**fault, **({"resource": f"*{name}*"} if name else {})}])
+        self.world.control.add_faults({**fault, **({"resource": f"*{name}*"} if name else {})})
 
     def expect(self, workload: str, key: str = "k1") -> Ran:
         """The run that `start` will make for this key."""
