@@ -21,7 +21,7 @@ from node.worker import Setup, work
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.5  # how soon a request to stop is noticed
-_GRACE_S = 10.0  # for shards in work when the agent is told to stop: Spot gives 30 s in all
+_GRACE_S = 5.0  # for shards in work when the agent is told to stop: Spot gives 30 s in all
 _FORKSERVER_LOST = 255  # multiprocessing's exit code for "the fork server went first": nobody's fault
 
 

@@ -147,3 +147,21 @@ def test_sigterm_lets_the_shard_in_work_finish_and_says_what_is_left(bench: Benc
     assert bench.records() == [f"runs/{bench.run}/shards/0000{n}.json" for n in range(2)]
     assert bench.score()[0] == 0
     assert bench.progress()["items_quarantined"] == 0
+
+
+def test_a_shard_that_does_not_finish_after_sigterm_is_ended_and_nobody_is_blamed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    gate, waiting = _gated(bench, tmp_path), tmp_path / "waiting"
+    bench.job["attempts"] = 1
+    agent = bench.start()
+    until(lambda: waiting.exists() or None, "shard 1")
+
+    agent.send_signal(signal.SIGTERM)
+    output, _ = agent.communicate(timeout=60)
+
+    assert agent.returncode == 1, output.decode()
+    assert "with 2 shards not scored" in bench.progress()["error"]["message"]
+    gate.touch()
+    assert bench.score()[0] == 0
+    assert (bench.progress()["items_done"], bench.progress()["items_quarantined"]) == (6, 0)

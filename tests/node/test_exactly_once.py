@@ -6,6 +6,8 @@ import io
 import json
 from typing import Any
 
+import pandas
+import pyarrow
 import pyarrow.parquet
 
 from tests.node.jobs import Bench, as_parquet, some_rows
@@ -94,20 +96,37 @@ def test_the_first_writers_part_stays_and_the_record_describes_it(bench: Bench, 
 
 def test_what_is_no_part_of_the_shard_is_neither_overwritten_nor_published(bench: Bench, model: Any) -> None:
     bench.sklearn(model)
-    first, second = _two_shards(bench)
+    shards = [*_two_shards(bench), bench.shard(bench.item("flights/9.parquet", as_parquet(some_rows(9))))]
+    rows = some_rows(5).drop(columns=["distance", "hour"])
+    other_columns = rows.assign(_source="flights/2.parquet")
+    other_inputs = rows.assign(_source="flights/elsewhere.parquet", late_probability=0.5)
+    taken = [b"not a part", as_parquet(other_columns), _as_our_part(other_inputs)]
     paths = [f"flights/20130201T020000Z/part-{s['id']}-{s['key']}.parquet" for s in bench.job["shards"]]
-    alien = as_parquet(some_rows(5).assign(_source="flights/0.parquet"))
-    bench.put(bench.scores, paths[0], b"not a part")
-    bench.put(bench.scores, paths[1], alien)
+    for path, data in zip(paths, taken, strict=True):
+        bench.put(bench.scores, path, data)
 
     code, log = bench.score()
 
     assert code == 1, log
     progress = bench.progress()
     assert progress["error"]["type"] == "ForeignOutput"
-    assert set(progress["shards_failed"]) == {first, second}
-    assert bench.parts() == dict(zip(paths, [b"not a part", alien], strict=True))
+    said = [progress["shards_failed"][shard] for shard in shards]
+    assert "is no Parquet file" in said[0]
+    assert "with other columns" in said[1]
+    assert "with rows of flights/elsewhere.parquet, not of this shard" in said[2]
+    assert bench.parts() == dict(zip(paths, taken, strict=True))
     assert bench.records() == []
+
+
+def _as_our_part(frame: pandas.DataFrame) -> bytes:
+    """As parts are: plain strings, no pandas metadata."""
+    types = {"flight": pyarrow.int64(), "late_probability": pyarrow.float64()}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in frame.columns])
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pandas(frame, schema=schema).replace_schema_metadata(None), buffer
+    )
+    return buffer.getvalue()
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(bench: Bench, new_bench: Any, model: Any) -> None:
