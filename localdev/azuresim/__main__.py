@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from localdev.azuresim.azurite import AzuriteFailed
+from localdev.azuresim.azurite import AzuriteFailed, die_with_parent
 from localdev.azuresim.faults import FaultError
 from localdev.azuresim.simulator import DEFAULT_SPEED, Simulator
 from localdev.clock import Clock
@@ -19,12 +20,34 @@ from localdev.clock import Clock
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a folder")
+    return path
+
+
+_OPTIONS: tuple[tuple[str, Callable[[str], object], object, str], ...] = (
+    ("--specs", _folder, None, "Microsoft's specifications, to check against (default: AZURE_SPECS_DIR)"),
+    ("--fault", Path, None, "YAML or JSON file of faults, see localdev/azuresim/faults.py"),
+    ("--clock", Path, None, "clock file to live by; made if it is not there"),
+    (
+        "--speed",
+        float,
+        DEFAULT_SPEED,
+        "virtual seconds a second, of a clock made here (default: %(default)s)",
+    ),
+    ("--state", Path, None, "folder that makes the simulated world outlive this process"),
+)
+
+
 def main(arguments: list[str]) -> int:
     options, command = _parse(arguments)
-    clock = _clock(options)
+    clock = _clock(options.clock or (options.state / "clock.json" if options.state else None), options.speed)
     try:
-        simulator = Simulator(clock=clock, faults=options.fault, specs=options.specs, state=options.state)
-        with simulator:
+        with Simulator(
+            clock=clock, faults=options.fault, specs=options.specs, state=options.state, speed=options.speed
+        ) as simulator:
             return _run(command, simulator.env) if command else _serve(simulator.env)
     except (AzuriteFailed, FaultError, OSError) as error:
         print(f"azuresim: {error}", file=sys.stderr)
@@ -37,46 +60,22 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         cut = arguments.index("--")
         own, command = arguments[:cut], arguments[cut + 1 :]
     parser = argparse.ArgumentParser(prog="python -m localdev.azuresim", description=__doc__)
-    parser.add_argument(
-        "--specs", type=_folder, help="Microsoft's specifications, to check against (AZURE_SPECS_DIR)"
-    )
-    parser.add_argument(
-        "--fault", type=Path, help="YAML or JSON file of faults, see localdev/azuresim/faults.py"
-    )
-    parser.add_argument("--clock", type=Path, help="clock file to live by; made if it is not there")
-    parser.add_argument(
-        "--speed",
-        type=float,
-        help=f"virtual seconds a second, of a clock made here (default {DEFAULT_SPEED:g})",
-    )
-    parser.add_argument(
-        "--state", type=Path, help="folder that makes the simulated world outlive this process"
-    )
+    for name, kind, default, text in _OPTIONS:
+        parser.add_argument(name, type=kind, default=default, help=text)
     return parser.parse_args(own), command
 
 
-def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is not a folder")
-    return path
-
-
-def _clock(options: argparse.Namespace) -> Clock | None:
-    path = options.clock or (options.state / "clock.json" if options.state else None)
-    if path is None and options.speed is None:
-        return None
-    path = path or Path(f"/tmp/azuresim-clock-{os.getpid()}.json")
+def _clock(path: Path | None, speed: float) -> Clock | None:
+    if path is None or path.exists():
+        return Clock(path) if path else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        return Clock(path)
-    return Clock.create(path, speed=DEFAULT_SPEED if options.speed is None else options.speed)
+    return Clock.create(path, speed=speed)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
     """Run COMMAND to its end. Signals go to it: it decides how to stop, and we follow."""
     try:
-        child = subprocess.Popen(command, env={**os.environ, **environment})
+        child = subprocess.Popen(command, env={**os.environ, **environment}, preexec_fn=die_with_parent)
     except OSError as error:
         print(f"azuresim: {error}", file=sys.stderr)
         return 127

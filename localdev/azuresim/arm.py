@@ -30,21 +30,22 @@ _MAX_BODY = 4 * 1024 * 1024  # learn: azure-resource-manager/management/request-
 
 
 class Arm:
-    """`after_each` is called when a request was served and before its answer leaves: what it did is then kept."""
+    """`after_change` is called when something changed and before the answer leaves: what was promised is then kept."""
 
     def __init__(
-        self, world: World, router: Router, contract: Contract | None, after_each: Callable[[], None]
+        self, world: World, router: Router, contract: Contract | None, after_change: Callable[[], None]
     ) -> None:
         self._world, self._router, self._contract = world, router, contract
         self._throttle, self._advice = Throttle(), Advice(world.clock)
-        self._after_each = after_each
+        self._after_change = after_change
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         trace = _Trace(request)
-        self._world.scheduler.run_due()
+        stepped = self._world.scheduler.run_due()
         reply = self._answer(request, raw, trace)
-        self._after_each()
+        if stepped or trace.method not in ("GET", "HEAD"):
+            self._after_change()
         if trace.fault and trace.fault.kind == "lost_response":
             self._log(trace, reply, lost=True)
             if request.transport:

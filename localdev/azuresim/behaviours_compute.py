@@ -139,6 +139,12 @@ COMPUTE: tuple[Row, ...] = (
         "terraform-provider-azurerm#753, #98; berops/claudie#386",
     ),
     (
+        "a delete asked for again joins the one under way; after ten minutes, or forced, it begins anew",
+        "assumed",
+        "the refusal's own text: 'you can only retry the Delete operation'",
+        ("time:_STUCK_DELETE_S",),
+    ),
+    (
         "a machine being deleted takes nothing but another delete",
         "recorded",
         "public error logs: 'the VM is marked for deletion'",
@@ -239,6 +245,8 @@ COMPUTE: tuple[Row, ...] = (
             "step:subnet.written",
             "step:subnet.deleted",
             "time:_WRITE_S",
+            "time:WRITE_S",
+            "time:DELETE_S",
             "time:_POLL_S",
         ),
     ),

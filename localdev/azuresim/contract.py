@@ -1,8 +1,8 @@
 """Is this request, and this answer, what Microsoft's public specifications allow?
 
 The specifications (Swagger with its examples, Bicep types) are not part of the project: `Contract` reads them from a
-folder, lazily, provider and version by version. Where a version has no Swagger, paths and statuses come from the next
-older one, and bodies from Bicep if there are types, else from the older Swagger with unknown names let through.
+folder, lazily, provider and version by version. Where a version has no Swagger, paths and statuses come from the
+nearest one, and bodies from Bicep if there are types, else from that Swagger with unknown names let through.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from localdev.azuresim.contract_bicep import BicepTypes
 from localdev.azuresim.contract_swagger import Documents, Node
 
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
-_NEIGHBOUR_YEARS = 3  # an older specification than that says too little about a version
+_NEIGHBOUR_YEARS = 3  # a specification further away than that says too little about a version
 _PROVIDER = re.compile(r"/providers/([^/]+)(?!.*/providers/)", re.IGNORECASE)
 
 
@@ -63,14 +63,13 @@ class Routes:
         return sorted(found)
 
     def find(self, method: str, path: str, version: str) -> Spec | None:
-        """The best specification for a request; None if there is none of this path at this or an older version."""
+        """The best specification for a request; None if none near its version knows this path."""
         namespace = provider(path)
         operation = self._at(namespace, version, method, path)
         if operation:
             return Spec(operation, exact=True)
         bicep_version = _newest(self._bicep.get(namespace, {}), version)
-        older = [each for each in self._swagger.get(namespace, {}) if _is_neighbour(each, version)]
-        for neighbour in sorted(older, reverse=True):
+        for neighbour in _neighbours(self._swagger.get(namespace, {}), version):
             if operation := self._at(namespace, neighbour, method, path):
                 types = self._bicep_types(namespace, bicep_version) if bicep_version > neighbour else None
                 return Spec(operation, exact=False, bicep=types, bicep_exact=bicep_version == version)
@@ -149,10 +148,13 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
 
 
-def _is_neighbour(older: str, version: str) -> bool:
-    if older >= version or not _VERSION.fullmatch(version):
-        return False
-    return int(version[:4]) - int(older[:4]) <= _NEIGHBOUR_YEARS
+def _neighbours(versions: Iterable[str], version: str) -> list[str]:
+    """Versions that may speak for `version`: older ones first, the nearest first of each."""
+    if not _VERSION.fullmatch(version):
+        return []
+    near = [each for each in versions if abs(int(each[:4]) - int(version[:4])) <= _NEIGHBOUR_YEARS]
+    older, newer = [each for each in near if each < version], [each for each in near if each > version]
+    return [*sorted(older, reverse=True), *sorted(newer)]
 
 
 def _newest(versions: dict[str, Path], limit: str) -> str:

@@ -22,6 +22,7 @@ class Machines:
     """Operating systems by the `vmId` of their machine. `proxy_port` must be set before the first one boots."""
 
     def __init__(self, folder: Path, certificates: Certificates, clock: Clock) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # of a simulator that was killed
         self._folder, self._certificates, self._clock = folder, certificates, clock
         self._machines: dict[str, Machine] = {}
         self._passwords: dict[str, str] = {}

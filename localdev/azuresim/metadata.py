@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -23,7 +23,7 @@ from localdev.azuresim.tokens import Principal
 from localdev.azuresim.world import World
 
 HOST_NAME = "169.254.169.254"
-_SOON = (
+_VERSIONS = (
     "2017-08-01",
     "2017-12-01",
     "2018-02-01",
@@ -34,6 +34,9 @@ _SOON = (
     "2023-07-01",
 )
 _TOKEN_OPERATION = "identity/token"
+_NO_IDENTITY = (
+    "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+)
 
 
 class HostIdentity:
@@ -55,12 +58,11 @@ class HostIdentity:
             )
         identity = self._identity(request.query)
         if identity is None:
-            missing = "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
-            return _json(400, {"statusCode": 400, "message": missing})
+            return _json(400, {"statusCode": 400, "message": _NO_IDENTITY})
         return _token(self._world, Principal(identity), resource)
 
     def _identity(self, query: Mapping[str, str]) -> Identity | None:
-        asked = {
+        asked: dict[str, Callable[[Identity], str]] = {
             "client_id": lambda identity: identity.client_id,
             "principal_id": lambda identity: identity.object_id,
             "mi_res_id": lambda identity: identity.id,
@@ -136,9 +138,9 @@ class InstanceMetadata:
         return _token(self._world, Principal(identity, vm.id), resource)
 
     def _instance(self, vm: Resource, path: str, query: Mapping[str, str]) -> web.Response:
-        if query.get("api-version", "") not in _SOON:
-            error = f"Bad request. api-version is invalid or was not specified in the request. Newest: {_SOON[-1]}"
-            return _json(400, {"error": error, "newest-versions": list(_SOON[-3:])})
+        if query.get("api-version", "") not in _VERSIONS:
+            error = f"Bad request. api-version is invalid or was not specified in the request. Newest: {_VERSIONS[-1]}"
+            return _json(400, {"error": error, "newest-versions": list(_VERSIONS[-3:])})
         document: Any = self._document(vm)
         for step in path.removeprefix("/metadata/instance").strip("/").split("/"):
             if not step:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from localdev.clock import Clock
+
+logger = logging.getLogger(__name__)
 
 Step = Callable[..., None]  # called with the moment, then the payload as keywords
 
@@ -24,6 +27,7 @@ class Scheduler:
         self._due: list[tuple[float, int, str, dict[str, Any]]] = []
         self._sequence = itertools.count()
         self.watchers: list[Callable[[float], None]] = []  # asked at each turn for what ended on wall time
+        self.defects = 0
 
     def register(self, name: str, step: Step) -> None:
         self._steps[name] = step
@@ -40,14 +44,13 @@ class Scheduler:
             watcher(self._clock.time())
         while self._due and self._due[0][0] <= self._clock.time():
             moment, _, step, payload = heapq.heappop(self._due)
-            self._steps[step](moment, **payload)
+            try:
+                self._steps[step](moment, **payload)
+            except Exception:
+                self.defects += 1
+                logger.exception("step %s %s", step, payload)
             done = True
         return done
-
-    def wall_seconds_to_next(self, at_most: float) -> float:
-        if not self._due:
-            return at_most
-        return min(at_most, self._clock.wall_seconds(max(0.0, self._due[0][0] - self._clock.time())))
 
     def dump(self) -> list[list[Any]]:
         return [[moment, step, payload] for moment, _, step, payload in sorted(self._due)]

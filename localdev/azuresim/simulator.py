@@ -38,9 +38,10 @@ _TURN_S = 0.02  # wall; how late a step may be when nobody asks for anything
 class Simulator:
     """Azure on this machine, from `with` to the end of it.
 
-    `clock`: shared with whoever lives in the same time; without one, a clock of its own at ten times wall speed.
+    `clock`: shared with whoever lives in the same time; without one, a clock of its own at `speed` times wall speed.
     `faults`: entries, or a file of them. `specs`: a folder of Microsoft's specifications to check every request and
     answer against (default: AZURE_SPECS_DIR). `state`: a folder that makes the world outlive the process.
+    `storage`: without it there is no Azurite, and no blob host answers.
     Raises what kept it from starting: AzuriteFailed, FaultError, OSError.
     """
 
@@ -51,8 +52,10 @@ class Simulator:
         faults: Iterable[Mapping[str, Any]] | Path | None = None,
         specs: Path | None = None,
         state: Path | None = None,
+        speed: float = DEFAULT_SPEED,
+        storage: bool = True,
     ) -> None:
-        self._clock, self._state = clock, state
+        self._clock, self._state, self._speed, self._storage = clock, state, speed, storage
         self._faults = _read_faults(faults)
         specs = specs or (Path(os.environ[SPECS_VARIABLE]) if os.environ.get(SPECS_VARIABLE) else None)
         self._contract = Contract(specs) if specs else None
@@ -100,19 +103,15 @@ class Simulator:
         state = self._state
         if state:
             state.mkdir(parents=True, exist_ok=True)
-        clock = self._clock or Clock.create(folder / "clock.json", speed=DEFAULT_SPEED)
+        clock = self._clock or Clock.create(folder / "clock.json", speed=self._speed)
         certs = certificates.make(folder)
-        machines = Machines(folder / "machines", certs, clock)
+        machines = Machines((state or folder) / "machines", certs, clock)
         stack.callback(machines.destroy_all)
         world = new_world(clock, Events(state / "events.jsonl" if state else None), self._faults, machines)
         router = Router(providers.routes(world))
         saved = SavedWorld(state)
         if not saved.load(world):
             estate.furnish(world.store, world.now())
-
-        azurite = Azurite((state or folder) / "azurite", certs, in_memory=state is None)
-        stack.push_async_callback(azurite.stop)
-        await azurite.start()
 
         arm = Arm(world, router, self._contract, lambda: saved.save(world))
         arm_port = await _listen(stack, _catch_all(arm.serve), certs)
@@ -122,7 +121,11 @@ class Simulator:
         control_port = await _listen(stack, control.application())
 
         targets = {f"{ARM_HOST}:443": arm_port}
-        targets |= {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
+        if self._storage:
+            azurite = Azurite((state or folder) / "azurite", certs, in_memory=state is None)
+            stack.push_async_callback(azurite.stop)
+            await azurite.start()
+            targets |= {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
         proxy = Proxy(
             targets, InstanceMetadata(world).answer, machines.is_known, _log_refusal(world.events, clock)
         )
@@ -168,7 +171,7 @@ def _catch_all(handler: Any) -> web.Application:
 def _environment(proxy: int, identity: int, secret: str, authority: str, clock: Clock) -> dict[str, str]:
     url = f"http://127.0.0.1:{proxy}"
     return {
-        **dict.fromkeys(("HTTPS_PROXY", "https_proxy"), url),
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), url),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
         **trust(authority),
         "IDENTITY_ENDPOINT": f"http://127.0.0.1:{identity}/msi/token",

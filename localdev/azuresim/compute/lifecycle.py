@@ -15,6 +15,7 @@ from localdev.azuresim import catalog
 from localdev.azuresim.compute import parts
 from localdev.azuresim.faults import Fault
 from localdev.azuresim.operations import Operation
+from localdev.azuresim.scheduler import Step
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
@@ -40,7 +41,7 @@ class Lifecycle:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        for name, step in {
+        steps: dict[str, Step] = {
             "vm.allocated": self._allocated,
             "vm.running": self._running,
             "vm.provisioned": self._provisioned,
@@ -52,7 +53,8 @@ class Lifecycle:
             "vm.vanish": self._vanish,
             "vm.preempt": self._preempt,
             "vm.auto_shutdown": self._auto_shutdown,
-        }.items():
+        }
+        for name, step in steps.items():
             world.scheduler.register(name, step)
         world.operations.when_failed = self._failed
 
@@ -222,12 +224,16 @@ class Lifecycle:
             return
         found.properties["provisioningState"] = "Failed"
         found.state["error"] = operation.error
-        if found.type == VIRTUAL_MACHINES:
-            self._note(found, at)
+        if found.type != VIRTUAL_MACHINES:
+            return
+        if found.state["power"] in ("stopping", "deallocating"):
+            found.state["power"] = "stopped"  # its processes are gone, its hardware is still held
+        self._note(found, at)
 
     def _erase(self, vm: Resource, at: float, spare: list[str]) -> None:
         self._world.machines.destroy(vm.properties["vmId"])
         for child in self._world.store.of_type(f"{VIRTUAL_MACHINES}/runCommands", vm.id):
+            self._world.operations.preempt(child.id, at)
             parts.remove(self._world, child.id, at)
         self._world.store.remove(f"{vm.id}/runCommand/action")
         parts.remove(self._world, vm.id, at)

@@ -15,7 +15,7 @@ from localdev.azuresim.compute import identity, parts, quota, spec, views
 from localdev.azuresim.compute.disks import Disks
 from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES, Lifecycle
 from localdev.azuresim.compute.run_commands import RunCommands
-from localdev.azuresim.errors import ArmError, conflict, invalid_parameter, not_found
+from localdev.azuresim.errors import ArmError, conflict, invalid_parameter, not_found, not_simulated
 from localdev.azuresim.estate import location_name
 from localdev.azuresim.events import iso
 from localdev.azuresim.faults import Fault
@@ -31,6 +31,7 @@ _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microso
 _SUBSCRIPTION = "/subscriptions/{subscription}/providers/Microsoft.Compute"
 _POLL_S = 10.0
 _PAGE = 100
+_STUCK_DELETE_S = 600.0  # a delete asked for again joins the one under way, unless that one is stuck
 
 Begin = Callable[[Resource, Operation, Fault | None], None]
 
@@ -161,11 +162,13 @@ class VirtualMachines:
         vm = self._world.store.get(call.resource_id)
         if vm is None:
             return Reply(204)
-        if vm.provisioning_state == "Deleting" and (running := self._world.operations.running(vm.id)):
+        force = call.query.get("forcedeletion", "").casefold() == "true"
+        running = self._world.operations.running(vm.id)
+        joins = vm.provisioning_state == "Deleting" and running and not force
+        if joins and call.at - running[-1].started < _STUCK_DELETE_S:
             return Reply(202, operation=running[-1])
         self._world.operations.preempt(vm.id, call.at)
         operation = self._operation(call, vm)
-        force = call.query.get("forcedeletion", "").casefold() == "true"
         self._life.begin_delete(vm, operation, call.fault, force=force)
         return Reply(202, operation=operation)
 
@@ -235,18 +238,22 @@ class VirtualMachines:
             vm.extra = {**vm.extra, "identity": identities} if identities else vm.extra
         self._world.store.touch(vm, call.at)
         operation = self._operation(call, vm)
-        self._life.begin_update(vm, operation, call.fault)
+        if vm.provisioning_state == "Failed" and vm.state["power"] == "creating":
+            vm.properties["provisioningState"] = (
+                "Creating"  # the carcass of a failed create: it is tried again
+            )
+            self._life.begin_create(vm, operation, call.fault)
+        else:
+            self._life.begin_update(vm, operation, call.fault)
         return Reply(200, views.machine(vm), {"ETag": vm.etag}, operation=operation)
 
     def _refuse_changes(self, vm: Resource, asked: dict[str, Any]) -> None:
         for path in _differences(asked, vm.properties):
-            if path == "hardwareProfile.vmSize":
-                raise ArmError(
-                    400, "NotImplementedBySimulator", "resizing a machine is not simulated", target=path
-                )
-            raise ArmError(
-                409, "PropertyChangeNotAllowed", f"Changing property '{path}' is not allowed.", target=path
-            )
+            if path.startswith(_CHANGES_NOT_SIMULATED):
+                raise not_simulated(f"changing {path} of a machine", path)
+            name = path.removeprefix("osProfile.")
+            message = f"Changing property '{name}' is not allowed."
+            raise ArmError(409, "PropertyChangeNotAllowed", message, target=name)
 
     def _power(self, begin: Begin) -> Callable[[Call], Reply]:
         def handler(call: Call) -> Reply:
@@ -313,6 +320,12 @@ def _differences(asked: Any, has: Any, path: str = "") -> list[str]:
     return [] if asked in (has, None) else [path]
 
 
+_CHANGES_NOT_SIMULATED = (
+    "hardwareProfile",
+    "networkProfile",
+    "storageProfile.dataDisks",
+    "diagnosticsProfile",
+)
 _NOT_COMPARED = (
     *("provisioningState", "instanceView", "vmId", "timeCreated", "adminPassword", "customData", "userData"),
     *("networkApiVersion", "networkInterfaceConfigurations", "exactVersion"),

@@ -145,18 +145,16 @@ class Resources:
 
 
 def _item(resource: Resource, expand: set[str], *, with_tags: bool) -> dict[str, Any]:
-    item = {
+    item: dict[str, Any] = {
         "id": resource.id,
-        "name": resource.id.partition("/providers/")[2]
-        .split("/", 2)[-1]
-        .replace(f"/{resource.type.rpartition('/')[2]}/", "/"),
+        "name": _name(resource),
         "type": resource.type,
         "location": resource.location,
-        **{
-            name: resource.extra[name]
-            for name in ("sku", "managedBy", "identity", "zones")
-            if name in resource.extra
-        },
+    }
+    item |= {
+        name: value
+        for name, value in resource.extra.items()
+        if name in ("sku", "managedBy", "identity", "zones")
     }
     if with_tags and resource.tags:
         item["tags"] = dict(resource.tags)
@@ -166,6 +164,11 @@ def _item(resource: Resource, expand: set[str], *, with_tags: bool) -> dict[str,
         "provisioningState": resource.provisioning_state,
     }
     return item | {name: value for name, value in extra.items() if name in expand}
+
+
+def _name(resource: Resource) -> str:
+    """ "vm1" of a machine, "vm1/score" of a run command on it."""
+    return "/".join(resource.id.partition("/providers/")[2].split("/")[2::2])
 
 
 def _filter(text: str) -> tuple[Callable[[Resource], bool], bool]:

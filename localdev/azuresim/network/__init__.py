@@ -1,0 +1,1 @@
+"""What a virtual machine needs of Microsoft.Network, in the parts its routes are made of."""
