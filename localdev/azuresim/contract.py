@@ -133,7 +133,7 @@ class Contract:
                 yield f"$: {spec.operation.name} needs a body ({parameter})"
             return
         direction: Direction = "patch" if method.upper() == "PATCH" else "request"
-        schema = self._schema(spec, direction, parameter.get("schema"), path)
+        schema = self._schema(spec, direction, parameter.get("schema"), path, round_trip=_is_round_trip(body))
         yield from problems(schema, body)
 
     def _answer_findings(self, spec: Spec, method: str, path: str, status: int, body: Any) -> Iterator[str]:
@@ -159,24 +159,32 @@ class Contract:
         direction: Direction = "response"
         yield from problems(self._schema(spec, direction, schema_node, path), body)
 
-    def _schema(self, spec: Spec, direction: Direction, node: Node | None, path: str) -> Schema:
+    def _schema(
+        self, spec: Spec, direction: Direction, node: Node | None, path: str, *, round_trip: bool = False
+    ) -> Schema:
         if node is None:
             return {}
         # Listing secrets is what a POST is for (listKeys, listSecrets): only there may they be answered.
-        secrets = spec.operation.method == "post"
+        allowed = {"secrets": spec.operation.method == "post", "round_trip": round_trip}
         types = f"{spec.bicep.file} {spec.bicep_exact}" if spec.bicep else ""
-        key = (str(node.file), node.pointer, direction, str(spec.exact), types)
+        key = (str(node.file), node.pointer, direction, f"{spec.exact} {allowed}", types)
         if key not in self._schemas:
-            self._schemas[key] = self._compile(spec, direction, node, path, secrets=secrets)
+            self._schemas[key] = self._compile(spec, direction, node, path, **allowed)
         return self._schemas[key]
 
-    def _compile(self, spec: Spec, direction: Direction, node: Node, path: str, *, secrets: bool) -> Schema:
-        compiler = Compiler(self.routes.documents, direction, exact=spec.exact, secrets=secrets)
+    def _compile(
+        self, spec: Spec, direction: Direction, node: Node, path: str, *, secrets: bool, round_trip: bool
+    ) -> Schema:
+        compiler = Compiler(
+            self.routes.documents, direction, exact=spec.exact, secrets=secrets, round_trip=round_trip
+        )
         body_of = self._resource_body(spec, node, path)
         if body_of is None:
             return compiler.root(node)
         assert spec.bicep is not None
-        return body_of(spec.bicep.body(resource_type(path), direction, exact=spec.bicep_exact))
+        return body_of(
+            spec.bicep.body(resource_type(path), direction, exact=spec.bicep_exact, round_trip=round_trip)
+        )
 
     def _resource_body(self, spec: Spec, node: Node, path: str) -> Callable[[Schema], Schema] | None:
         """How a Bicep body fits here: as it is, as the items of a list, or not at all (None)."""
@@ -206,6 +214,14 @@ class Contract:
             else:
                 kept.append(finding)
         return kept
+
+
+def _is_round_trip(body: Any) -> bool:
+    """Is this what a GET answered, sent back with changes? ARM then ignores what is read-only in it."""
+    if not isinstance(body, dict):
+        return False
+    properties = body.get("properties")
+    return "id" in body or (isinstance(properties, dict) and "provisioningState" in properties)
 
 
 def _is_async(method: str, path: str) -> bool:

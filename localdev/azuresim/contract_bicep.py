@@ -32,9 +32,11 @@ class BicepTypes:
     def has(self, resource_type: str) -> bool:
         return resource_type.casefold() in self._bodies
 
-    def body(self, resource_type: str, direction: Direction, *, exact: bool = True) -> Schema:
-        """The schema of a resource's body; `exact=False` when it is used for a neighbouring version."""
-        compiler = _Compiler(self, direction, exact)
+    def body(
+        self, resource_type: str, direction: Direction, *, exact: bool = True, round_trip: bool = False
+    ) -> Schema:
+        """The schema of a resource's body. `exact` and `round_trip` as in contract_swagger.Compiler."""
+        compiler = _Compiler(self, direction, exact, round_trip)
         reference = self._bodies[resource_type.casefold()]
         schema = dict(compiler.object(self.type(reference), envelope=True))
         return {**schema, "$defs": compiler.definitions}
@@ -44,8 +46,8 @@ class BicepTypes:
 
 
 class _Compiler:
-    def __init__(self, types: BicepTypes, direction: Direction, exact: bool) -> None:
-        self._types, self._direction, self._exact = types, direction, exact
+    def __init__(self, types: BicepTypes, direction: Direction, exact: bool, round_trip: bool) -> None:
+        self._types, self._direction, self._exact, self._round_trip = types, direction, exact, round_trip
         self.definitions: dict[str, Schema] = {}
 
     def compile(self, reference: dict[str, str]) -> Schema:
@@ -88,7 +90,7 @@ class _Compiler:
         for name, each in kind["properties"].items():
             flags = each["flags"]
             own = envelope and name in _ENVELOPE
-            if own and self._direction == "response" and name != "apiVersion":
+            if own and (self._direction == "response" or self._round_trip) and name != "apiVersion":
                 properties[name] = {"type": "string"}
                 continue
             if reason := self._forbids(flags, own):
@@ -111,7 +113,8 @@ class _Compiler:
     def _forbids(self, flags: int, own: bool) -> str:
         if self._direction == "response":
             return "is write-only: it may not be returned" if flags & _WRITE_ONLY else ""
-        return "is read-only: it may not be sent" if own or flags & _READ_ONLY else ""
+        read_only = own or (flags & _READ_ONLY and not self._round_trip)
+        return "is read-only: it may not be sent" if read_only else ""
 
     def _discriminated(self, kind: dict[str, Any]) -> Schema:
         base = {"name": kind["name"], "properties": kind["baseProperties"]}

@@ -89,13 +89,20 @@ class Compiler:
     """Compiles schemas for one direction of travel. Results are shared: a definition is compiled once."""
 
     def __init__(
-        self, documents: Documents, direction: Direction, *, exact: bool = True, secrets: bool = False
-    ):
-        """`exact=False` is for a specification of a neighbouring version: unknown names and enum values pass."""
-        self._documents = documents
-        self._direction = direction
-        self._exact = exact
-        self._secrets = secrets
+        self,
+        documents: Documents,
+        direction: Direction,
+        *,
+        exact: bool = True,
+        secrets: bool = False,
+        round_trip: bool = False,
+    ) -> None:
+        """`exact=False` is for a specification of a neighbouring version: unknown names and enum values pass.
+
+        `secrets`: they may be answered. `round_trip`: what is read-only may be sent, for services ignore it.
+        """
+        self._documents, self._direction = documents, direction
+        self._exact, self._secrets, self._round_trip = exact, secrets, round_trip
         self.definitions: dict[str, Schema] = {}
 
     def root(self, node: Node) -> Schema:
@@ -176,6 +183,11 @@ class Compiler:
         null_ok: list[str] = []
         for name, each in properties.items():
             target = self._documents.follow(each)
+            if (
+                any(value.get("readOnly") for value in (each.value, target.value))
+                and self._direction != "response"
+            ):
+                required = [other for other in required if other != name]
             if reason := self._forbids(each.value, target.value):
                 forbidden[name] = reason
                 required = [other for other in required if other != name]
@@ -226,7 +238,7 @@ class Compiler:
                 return "is a secret: it may not be returned"
             return ""
         if any(value.get("readOnly") for value in values):
-            return "is read-only: it may not be sent"
+            return "" if self._round_trip else "is read-only: it may not be sent"
         needed = "update" if self._direction == "patch" else "create"
         if mutability is not None and needed not in mutability and "update" not in mutability:
             return f"may not be sent to {needed}: its mutability is {', '.join(mutability)}"

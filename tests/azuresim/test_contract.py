@@ -143,8 +143,8 @@ def test_a_machine_as_the_app_sends_it_is_as_specified(contract: Contract, versi
     [
         (("properties", "osDisk"), {}, "'osDisk' is not a property"),
         (("properties", "hardwareProfile"), "big", "is not of type 'object'"),
-        (("properties", "provisioningState"), "Succeeded", "'provisioningState' is read-only"),
-        (("id",), VM, "'id' is read-only"),
+        (("properties", "vmId"), "1", "'vmId' is read-only"),
+        (("type",), "Microsoft.Compute/virtualMachines", "'type' is read-only"),
         (("location",), 3, "is not of type 'string'"),
         (("tags", "n"), 1, "is not of type 'string'"),
     ],
@@ -161,6 +161,16 @@ def test_a_wrong_request_is_refused_with_its_place(
     assert len(findings) == 1
     assert finding in findings[0]
     assert findings[0].startswith("$")
+
+
+@pytest.mark.parametrize("version", ["2024-07-01", "2026-04-01"])
+def test_what_a_get_answered_may_be_sent_back(contract: Contract, version: str) -> None:
+    """Services ignore read-only properties, and `az resource update` and many scripts rely on it."""
+    body = {**a_vm(), "id": VM, "name": "vm1", "type": "Microsoft.Compute/virtualMachines"}
+    body["properties"] |= {"vmId": "1", "provisioningState": "Succeeded"}
+    assert contract.check_request("PUT", VM, {"api-version": version}, body) == []
+    body["properties"]["unheardOf"] = 1
+    assert contract.check_request("PUT", VM, {"api-version": version}, body) != []
 
 
 def test_what_is_required_must_be_there(contract: Contract) -> None:
