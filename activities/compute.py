@@ -57,13 +57,13 @@ def observe_machine(lease: Lease) -> Machine:
 @activity(bp, contracts.BEGIN_RELEASE)
 def begin_release(lease: Lease) -> Operation:
     """Deallocate: from here on it must stop billing."""
-    return platform(lease.platform).provisioner.begin_release(lease) or Operation()
+    return platform(lease.platform).provisioner.begin_release(lease) or Operation(poll_after_s=0.0)
 
 
 @activity(bp, contracts.BEGIN_DELETE)
 def begin_delete(lease: Lease) -> Operation:
     """Delete the machine and everything that came with it."""
-    return platform(lease.platform).provisioner.begin_delete(lease) or Operation()
+    return platform(lease.platform).provisioner.begin_delete(lease) or Operation(poll_after_s=0.0)
 
 
 @activity(bp, contracts.OBSERVE_RELEASE)

@@ -34,7 +34,9 @@ def observe_job(query: JobQuery) -> JobReport:
     cancel = ledger.is_cancel_requested(query.lease.owner)
     said = _SAID.get(progress.state, JobState.PENDING)
     if said is JobState.RUNNING and progress.updated != query.seen:
-        return JobReport(look=JobLook(state=said), progress=progress, cancel_requested=cancel)
+        return JobReport(
+            look=JobLook(state=said, poll_after_s=0.0), progress=progress, cancel_requested=cancel
+        )
     look = platform(query.lease.platform).jobs.observe_job(query.lease, query.job)
     if said.is_over and not look.state.is_over:
         # The agent's last word is written before its process ends: the machine will say the same a moment later.

@@ -241,22 +241,25 @@ def _run_job(flow: Flow, trail: AuditTrail, batch: BatchRequest, lease: Lease) -
     )
     if written.job is None:
         return
-    yield from flow.call(contracts.SUBMIT_JOB, JobStep(lease=lease, job=written.job))
+    operation = yield from flow.call(contracts.SUBMIT_JOB, JobStep(lease=lease, job=written.job))
     yield from trail.write(
         "job submitted", written.job.id, why=f"{written.open_shards} open shards", before="absent"
     )
     try:
-        yield from _await_job(flow, lease, written.job, deadline=flow.now + limit)
+        yield from _await_job(flow, lease, written.job, operation.poll_after_s, deadline=flow.now + limit)
     except Cancelled:
         yield from flow.call(contracts.CANCEL_JOB, JobQuery(lease=lease, job=written.job.id))
         raise
 
 
-def _await_job(flow: Flow, lease: Lease, job: JobRequest, *, deadline: datetime) -> Steps[None]:
+def _await_job(
+    flow: Flow, lease: Lease, job: JobRequest, poll_after_s: float, *, deadline: datetime
+) -> Steps[None]:
     """Look at the job until it is over: seldom enough for the history, often enough not to pay for an idle machine."""
     began, seen = flow.now, ""
     while True:
-        delay = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), LAST_LOOK_S)
+        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), LAST_LOOK_S)
+        delay = max(paced, poll_after_s)
         flow.status("scoring", waiting_for=f"job {job.id} on {lease.offer.size}", next_look_s=delay)
         yield from flow.rest(delay)
         report = yield from flow.call(contracts.OBSERVE_JOB, JobQuery(lease=lease, job=job.id, seen=seen))
@@ -268,7 +271,7 @@ def _await_job(flow: Flow, lease: Lease, job: JobRequest, *, deadline: datetime)
             return _judge(job, report)
         if flow.now >= deadline:
             raise JobFailed(f"job {job.id} was not over after limits.deadline; its machine is released")
-        seen = report.progress.updated
+        seen, poll_after_s = report.progress.updated, report.look.poll_after_s
 
 
 def _judge(job: JobRequest, report: JobReport) -> None:

@@ -31,6 +31,7 @@ from shared.durable.flow import Flow, Steps
 BOOT_DEADLINE = timedelta(minutes=15)  # Karpenter deletes a machine that has not registered by then
 RELEASE_DEADLINE = timedelta(minutes=20)
 LOOKS_PER_REQUEST = 12
+AFTER_REFUSAL_S = 15.0
 CONFIRM_AFTER_S = 30.0  # ARM's reads may lag its writes: gone means gone in two looks this far apart
 
 
@@ -101,12 +102,16 @@ def release(flow: Flow, lease: Lease) -> Steps[Released]:
     Level-triggered: every refusal (409, 429) is answered by looking again, never taken for done or for hopeless.
     """
     deadline = flow.now + RELEASE_DEADLINE
-    yield from _try(flow, contracts.BEGIN_RELEASE, lease)
-    remains = yield from _watch(flow, lease, deadline, "deallocation", lambda left: not left.bills_compute)
+    look_in_s = yield from _try(flow, contracts.BEGIN_RELEASE, lease)
+    remains = yield from _watch(
+        flow, lease, look_in_s, deadline, "deallocation", lambda left: not left.bills_compute
+    )
     stopped = flow.now
     while remains.resources and flow.now < deadline:
-        yield from _try(flow, contracts.BEGIN_DELETE, lease)
-        remains = yield from _watch(flow, lease, deadline, "deletion", lambda left: not left.resources)
+        look_in_s = yield from _try(flow, contracts.BEGIN_DELETE, lease)
+        remains = yield from _watch(
+            flow, lease, look_in_s, deadline, "deletion", lambda left: not left.resources
+        )
         if not remains.resources:
             yield from flow.sleep(CONFIRM_AFTER_S)
             remains = yield from _look(flow, lease)
@@ -114,16 +119,22 @@ def release(flow: Flow, lease: Lease) -> Steps[Released]:
 
 
 def _watch(
-    flow: Flow, lease: Lease, deadline: datetime, what: str, is_over: Callable[[Remains], bool]
+    flow: Flow,
+    lease: Lease,
+    look_in_s: float,
+    deadline: datetime,
+    what: str,
+    is_over: Callable[[Remains], bool],
 ) -> Steps[Remains]:
     """Look a dozen times at most, until `is_over` or the deadline; the caller asks Azure again or gives up."""
-    remains = yield from _look(flow, lease)
+    remains = Remains()
     for _ in range(LOOKS_PER_REQUEST):
+        flow.status("releasing", waiting_for=f"{what} of {lease.offer}", next_look_s=look_in_s)
+        yield from flow.sleep(look_in_s)
+        remains = yield from _look(flow, lease)
         if is_over(remains) or flow.now >= deadline:
             break
-        flow.status("releasing", waiting_for=f"{what} of {lease.offer}", next_look_s=remains.poll_after_s)
-        yield from flow.sleep(remains.poll_after_s)
-        remains = yield from _look(flow, lease)
+        look_in_s = remains.poll_after_s
     return remains
 
 
@@ -137,12 +148,17 @@ def _look(flow: Flow, lease: Lease) -> Steps[Remains]:
         return Remains(resources=(unseen,), machine=MachineState.READY)
 
 
-def _try(flow: Flow, step: Step[Lease, Operation], lease: Lease) -> Steps[None]:
-    """Send a request of the release. A refusal is noted, not raised: the next look decides."""
+def _try(flow: Flow, step: Step[Lease, Operation], lease: Lease) -> Steps[float]:
+    """Send a request of the release. Gives in how many seconds to look.
+
+    A refusal is noted, not raised: the next look decides.
+    """
     try:
-        yield from flow.call(step, lease)
+        operation = yield from flow.call(step, lease)
     except AppError as error:
         flow.note("release refused, looking again", step=step.name, lease=lease.id, error=str(error))
+        return AFTER_REFUSAL_S
+    return operation.poll_after_s
 
 
 def _release_and_record(

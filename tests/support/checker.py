@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 from shared.domain.audit import verify_chain
@@ -33,7 +34,7 @@ def _nothing_left(estate: Estate) -> list[str]:
     faults = [f"I2 {resource['id']} is left" for resource in estate.machines()]
     faults += [
         f"I2 {line['resource_id']} still bills"
-        for line in estate.world.control.bill()
+        for line in estate.world.control.bill()["lines"]
         if line["ended"] is None
     ]
     _, answer = estate.world.api("leases")
@@ -41,19 +42,21 @@ def _nothing_left(estate: Estate) -> list[str]:
 
 
 def _tagged_from_birth(events: list[dict[str, Any]]) -> list[str]:
-    """I12: all tags are in the request that creates a machine."""
-    faults = []
+    """I12: a machine bears all tags from the first moment it exists."""
+    return [
+        f"I12 {name} was made without {sorted(TAGS - set(event['tags']))}"
+        for name, event in _births(events).items()
+        if not set(event["tags"]) >= TAGS
+    ]
+
+
+def _births(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The first event of each machine that was made in this time, by the machine's name."""
+    first: dict[str, dict[str, Any]] = {}
     for event in events:
-        if event["type"] == "request" and event["method"] == "PUT" and _is_machine(event["path"]):
-            tags = set(((event.get("body") or {}).get("tags") or {}).keys())
-            if event["status"] < 300 and not tags >= TAGS:
-                faults.append(f"I12 {event['path']} was created without {sorted(TAGS - tags)}")
-    return faults
-
-
-def _is_machine(path: str) -> bool:
-    parts = path.lower().split("?")[0].strip("/").split("/")
-    return len(parts) > 1 and parts[-2] == "virtualmachines"
+        if event["type"] == "vm" and event["power"] == "creating":
+            first.setdefault(event["resource_id"].rsplit("/", 1)[-1], event)
+    return first
 
 
 def _good_citizen(events: list[dict[str, Any]]) -> list[str]:
@@ -110,21 +113,13 @@ def _audit_verifies(estate: Estate) -> list[str]:
 
 def _closed_epochs_stay_closed(estate: Estate, events: list[dict[str, Any]]) -> list[str]:
     """I11: nothing is created under an epoch after its lease was closed."""
-    from datetime import datetime
-
     closed = {}
     for blob in estate.state.list_blobs("leases/closed/"):
         record = estate.read_json(estate.state, blob.name)
         lease = record["lease"]
         closed[f"vm-{lease['id']}-e{lease['epoch']}"] = datetime.fromisoformat(record["at"])
-    faults = []
-    for event in events:
-        if event["type"] == "request" and event["method"] == "PUT" and _is_machine(event["path"]):
-            name = event["path"].split("?")[0].rsplit("/", 1)[-1]
-            if (
-                name in closed
-                and datetime.fromisoformat(event["time"]) > closed[name]
-                and event["status"] < 300
-            ):
-                faults.append(f"I11 {name} was created after its lease was closed")
-    return faults
+    return [
+        f"I11 {name} was created after its lease was closed"
+        for name, event in _births(events).items()
+        if name in closed and datetime.fromisoformat(event["time"]) > closed[name]
+    ]
