@@ -36,7 +36,7 @@ class Commit:
 
     part: Part
     ours_sha256: str | None
-    sources: dict[str | None, int] | None
+    sources: dict[str, int] | None
 
 
 class PartFile:
@@ -124,17 +124,19 @@ def _adopt(
     data: bytes, where: str, blob: str, schema: pa.Schema | None, sources: set[str], ours: str | None
 ) -> Commit:
     counted = _sources_of(data, schema, where)
-    if strangers := sorted(str(name) for name in set(counted) - sources - {None}):
+    if strangers := sorted(set(counted) - sources):
         raise ForeignOutput(f"{where} is there already, with rows of {strangers[0]}, not of this shard")
     digest = hashlib.sha256(data).hexdigest()
     return Commit(Part(blob, digest, len(data), sum(counted.values())), ours, counted)
 
 
-def _sources_of(data: bytes, schema: pa.Schema | None, where: str) -> dict[str | None, int]:
+def _sources_of(data: bytes, schema: pa.Schema | None, where: str) -> dict[str, int]:
     try:
         file = pa.parquet.ParquetFile(io.BytesIO(data))
-        if schema is not None and file.schema_arrow.remove_metadata() != schema:
-            raise ForeignOutput(f"{where} is there already, with other columns: {file.schema_arrow.names}")
-        return dict(Counter(file.read(columns=[SOURCE_COLUMN], use_threads=False).column(0).to_pylist()))
+        found = file.schema_arrow.remove_metadata()
+        if SOURCE_COLUMN not in found.names or (schema is not None and found != schema):
+            raise ForeignOutput(f"{where} is there already, with other columns: {found.names}")
+        sources = file.read(columns=[SOURCE_COLUMN], use_threads=False).column(0).to_pylist()
+        return dict(Counter(map(str, sources)))
     except (pa.ArrowException, OSError) as error:
         raise ForeignOutput(f"{where} is there already and is no Parquet file") from error

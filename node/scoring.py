@@ -25,10 +25,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Scored:
-    """`rows[i]` belongs to the i-th input; None where the user's code does not say which rows are whose."""
+    """The table's rows are those of the first input, `rows[0]` of them, then those of the second, and so on."""
 
     table: pa.Table
-    rows: tuple[int | None, ...]
+    rows: tuple[int, ...]
 
 
 class Scorer(Protocol):

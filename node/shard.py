@@ -137,20 +137,20 @@ class _Attempt:
             return
         self._quarantined(index, reason, attempts=tries)
 
-    def _try(self, batch: list[int]) -> tuple[int | None, ...]:
+    def _try(self, batch: list[int]) -> tuple[int, ...]:
         self._ledger.mark(batch)
         self._tell("begin", batch)
         scored = self._owner.attempt([self._owner.fetch(index, self._shard.items[index]) for index in batch])
         self._part.append(scored.table)
         return scored.rows
 
-    def _scored(self, index: int, rows: int | None, attempts: int) -> None:
+    def _scored(self, index: int, rows: int, attempts: int) -> None:
         self._note(index, "scored", rows, None, attempts)
 
     def _quarantined(self, index: int, reason: str, attempts: int) -> None:
         self._note(index, "quarantined", 0, reason, attempts)
 
-    def _note(self, index: int, status: str, rows: int | None, reason: str | None, attempts: int) -> None:
+    def _note(self, index: int, status: str, rows: int, reason: str | None, attempts: int) -> None:
         item = self._shard.items[index]
         outcome = {
             "blob": item.blob,
@@ -161,17 +161,11 @@ class _Attempt:
             "attempts": attempts,
         }
         self._outcomes.append(outcome)
-        self._tell("item", (index, status, rows or 0))
+        self._tell("item", (index, status, rows))
 
 
-def _as_the_first_writer_had_it(
-    items: list[dict[str, Any]], sources: dict[str | None, int]
-) -> list[dict[str, Any]]:
+def _as_the_first_writer_had_it(items: list[dict[str, Any]], sources: dict[str, int]) -> list[dict[str, Any]]:
     """The receipt must describe the part that is there, which may hold more or fewer inputs than ours would."""
-    if (
-        None in sources
-    ):  # the user's code did not say which rows are whose: our own account is the best there is
-        return items
     told = []
     for item in items:
         if rows := sources.get(item["blob"]):

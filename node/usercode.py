@@ -86,18 +86,19 @@ class UserScorer:
         return pandas.DataFrame({self._column: rows})
 
     def _attributed(self, table: pa.Table, batch: Sequence[Input]) -> Scored:
-        """Say which row is whose: all of a single file's, or the i-th row of the i-th file; else it is not known."""
+        """Say which row is whose: all of a single file's, or the i-th row of the i-th file.
+
+        Any other number of rows cannot be attributed, and the receipt counts rows by file: from then on, files come
+        one at a time, those of this batch again.
+        """
         count = table.num_rows
-        if count < len(batch):
-            raise ItemFault(f"run() returned {count} results for {len(batch)} files")
-        sources: list[str | None]
-        rows: tuple[int | None, ...]
-        if len(batch) == 1:
-            sources, rows = [batch[0].blob] * count, (count,)
-        elif count == len(batch):
-            sources, rows = [one.blob for one in batch], (1,) * count
-        else:
-            sources, rows = [None] * count, (None,) * len(batch)
+        if len(batch) > 1 and count != len(batch):
+            self.batch_size = 1
+            raise ItemFault(f"run() returned {count} results for {len(batch)} files: whose is not known")
+        if count == 0:
+            raise ItemFault("run() returned nothing for this file")
+        rows = (count,) if len(batch) == 1 else (1,) * count
+        sources = [one.blob for one, its in zip(batch, rows, strict=True) for _ in range(its)]
         return Scored(table.append_column(SOURCE_COLUMN, pa.array(sources, pa.string())), rows)
 
 

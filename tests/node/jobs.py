@@ -180,7 +180,7 @@ class Bench:
         output = self.record(shard)["output"]
         return pyarrow.parquet.read_table(io.BytesIO(self.read(self.scores, output["blob"]))).to_pandas()
 
-    def outcomes(self, shard: str) -> list[tuple[str, str, int | None, int]]:
+    def outcomes(self, shard: str) -> list[tuple[str, str, int, int]]:
         items = self.record(shard)["items"]
         return [(item["blob"], item["status"], item["rows"], item["attempts"]) for item in items]
 

@@ -94,6 +94,23 @@ def test_the_first_writers_part_stays_and_the_record_describes_it(bench: Bench, 
     assert "another writer" in bench.reasons(shard)["flights/1.parquet"]
 
 
+def test_a_twins_part_is_found_even_when_nothing_could_be_scored_this_time(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+    shard = bench.shard(bench.item("flights/0.parquet", b"no longer readable by this agent"))
+    part = f"flights/20130201T020000Z/part-{shard}-{bench.job['shards'][0]['key']}.parquet"
+    bench.put(
+        bench.scores,
+        part,
+        _as_our_part(some_rows(0)[["flight", "tailnum"]].assign(_source="flights/0.parquet")),
+    )
+
+    code, log = bench.score()
+
+    assert code == 0, log
+    assert bench.outcomes(shard) == [("flights/0.parquet", "scored", 40, 3)]
+    assert bench.record(shard)["output"]["rows"] == 40
+
+
 def test_what_is_no_part_of_the_shard_is_neither_overwritten_nor_published(bench: Bench, model: Any) -> None:
     bench.sklearn(model)
     shards = [*_two_shards(bench), bench.shard(bench.item("flights/9.parquet", as_parquet(some_rows(9))))]

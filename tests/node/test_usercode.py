@@ -73,6 +73,26 @@ def test_in_a_batch_with_one_bad_file_only_that_file_is_quarantined(bench: Bench
     assert len(bench.rows(shard)) == 80
 
 
+def test_code_with_many_rows_for_a_file_gets_one_at_a_time_so_that_all_are_attributed(bench: Bench) -> None:
+    text = """
+        import pandas
+        def init(): pass
+        def run(mini_batch):
+            frames = [pandas.read_parquet(path) for path in mini_batch]
+            return pandas.concat(frames)[["flight"]].assign(together=len(mini_batch))
+    """
+    _code(bench, text, mini_batch_size=3)
+    shard = _days(bench, 5)
+
+    code, log = bench.score()
+
+    assert code == 0, log
+    assert bench.outcomes(shard) == [(f"flights/{day}.parquet", "scored", 40, 1) for day in range(5)]
+    rows = bench.rows(shard)
+    assert rows["_source"].tolist() == [f"flights/{day}.parquet" for day in range(5) for _ in range(40)]
+    assert set(rows["together"]) == {1}
+
+
 @pytest.mark.parametrize(
     ("archive", "said"),
     [
