@@ -149,11 +149,11 @@ class Arm:
                 return
 
     def _check_request(self, trace: _Trace, call: Call) -> None:
-        if not self._is_covered(trace.path):
+        if not self._is_covered(trace):
             return
         assert self._contract is not None
         # A body that is not wanted may be empty; ARM does not tell the two apart.
-        if findings := self._contract.check_request(call.method, call.path, trace.query_as_sent, call.body):
+        if findings := self._contract.check_request(call.method, call.path, trace.specified_query, call.body):
             raise ArmError(
                 400,
                 "InvalidRequestContent",
@@ -163,11 +163,11 @@ class Arm:
 
     def _checked(self, reply: Reply, trace: _Trace) -> Reply:
         self._advise(reply, trace)
-        if not self._is_covered(trace.path) or (trace.fault and trace.fault.kind == "status"):
+        if not self._is_covered(trace) or (trace.fault and trace.fault.kind == "status"):
             return reply
         assert self._contract is not None
         findings = self._contract.check_response(
-            trace.method, trace.path, trace.query_as_sent, reply.status, reply.body
+            trace.method, trace.path, trace.specified_query, reply.status, reply.body
         )
         if not findings:
             return reply
@@ -181,9 +181,14 @@ class Arm:
         )
         return _refusal(ArmError(500, "ContractViolation", "; ".join(findings)))
 
-    def _is_covered(self, path: str) -> bool:
-        namespace, _ = provider_and_type(path)
-        return self._contract is not None and bool(namespace) and self._contract.covers(namespace)
+    def _is_covered(self, trace: _Trace) -> bool:
+        """Of Microsoft.Resources only parts are written down; of other providers, the rest is a finding."""
+        if self._contract is None:
+            return False
+        namespace, _ = provider_and_type(trace.path)
+        if namespace:
+            return self._contract.covers(namespace)
+        return self._contract.specifies(trace.method, trace.path, trace.query.get("api-version", ""))
 
     def _advise(self, reply: Reply, trace: _Trace) -> None:
         """Put the operation's headers on the answer, and remember when the client may come again."""
@@ -270,7 +275,8 @@ class _Trace:
 
     def __init__(self, request: web.Request) -> None:
         self.method, self.path = request.method, request.path
-        self.query_as_sent = dict(request.query)
+        # A nextLink is the service's own: what it adds to the query is in no specification.
+        self.specified_query = {name: value for name, value in request.query.items() if name != "$skiptoken"}
         self.query = {name.casefold(): value for name, value in request.query.items()}
         self.request_id = str(uuid.uuid4())
         self.correlation_id = request.headers.get("x-ms-correlation-request-id") or str(uuid.uuid4())

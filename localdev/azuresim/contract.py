@@ -62,6 +62,9 @@ class Contract:
     def covers(self, namespace: str) -> bool:
         return bool(self.routes.versions(namespace))
 
+    def specifies(self, method: str, path: str, version: str) -> bool:
+        return isinstance(self._find(method, path, version), Spec)
+
     def check_request(self, method: str, path: str, query: Mapping[str, str], body: Any) -> list[str]:
         """`query` as sent, with api-version. `body` is the decoded JSON, None if there was none."""
         if _is_async(method, path):

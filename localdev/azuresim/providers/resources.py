@@ -152,9 +152,7 @@ def _item(resource: Resource, expand: set[str], *, with_tags: bool) -> dict[str,
         "location": resource.location,
     }
     item |= {
-        name: value
-        for name, value in resource.extra.items()
-        if name in ("sku", "managedBy", "identity", "zones")
+        name: value for name, value in resource.extra.items() if name in ("sku", "managedBy", "identity")
     }
     if with_tags and resource.tags:
         item["tags"] = dict(resource.tags)
