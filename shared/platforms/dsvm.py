@@ -189,7 +189,11 @@ class Dsvm:
         return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
-        """One look; a second at the machine unless the job is over, since a dead machine's last word stays "Running"."""
+        """One look; a second at the machine unless the agent itself ended the job.
+
+        The last word of a dead machine stays "Running", and a machine that is shut down kills its scripts by signal,
+        which looks like a failure (exit code -1).
+        """
         name = vm_name(lease)
         command = compute.get_run_command(name, job_id)
         look = (
@@ -197,7 +201,7 @@ class Dsvm:
             if command.is_missing
             else job_of(command.body, command.poll_after_s(JOB_POLL_S))
         )
-        if look.state.is_over and look.state is not JobState.ABSENT:
+        if look.exit_code is not None and look.exit_code >= 0:
             return look
         seen = compute.get_vm(name)
         state = MachineState.ABSENT if seen.is_missing else machine_of(seen.body, JOB_POLL_S).state
@@ -283,8 +287,9 @@ def _is_held(resource: OwnedResource, seen: Answer) -> bool:
     """Whether a machine still has this piece, or, for a schedule, still needs it as its brake."""
     properties = seen.body.get("properties", {})
     if resource.type == SCHEDULE:
-        target = str(properties.get("targetResourceId", "")).rsplit("/", 1)[-1]
-        return bool(target) and not compute.get_vm(target).is_missing
+        # From the list: the machine itself may not be asked again so soon after its deallocation began.
+        target = str(properties.get("targetResourceId", "")).lower()
+        return any(each.id.lower() == target for each in resources.list_group()[0])
     holders = {
         NIC: properties.get("virtualMachine"),
         DISK: seen.body.get("managedBy"),

@@ -144,13 +144,18 @@ def test_the_time_is_the_storage_s_own(cloud: Cloud) -> None:
     assert abs(blob.service_now(_STATE) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
+def _use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, url)
+    blob._service.cache_clear()
+
+
 @pytest.fixture
 def deaf_storage(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Storage that is not reachable: the proxy's port has nobody listening."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
-        blob._service.cache_clear()
+        _use_proxy(monkeypatch, f"http://127.0.0.1:{nobody.getsockname()[1]}")
         yield
     blob._service.cache_clear()
 
@@ -165,8 +170,7 @@ def test_storage_that_cannot_be_reached_is_worth_another_try(deaf_storage: None,
 def lossy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[LossyProxy]:
     """A connection to storage whose next answer can be lost."""
     with LossyProxy(os.environ["HTTPS_PROXY"]) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        blob._service.cache_clear()
+        _use_proxy(monkeypatch, proxy.url)
         list(blob.list_blobs(_STATE, "x"))  # connect: what is to be lost is an answer, not a handshake
         yield proxy
     blob._service.cache_clear()

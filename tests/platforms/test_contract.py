@@ -33,7 +33,7 @@ def platform(request: pytest.FixtureRequest) -> Platform:
 def lease(cloud: Cloud, platform: Platform) -> Iterator[Lease]:
     lease = cloud.lease(platform)
     yield lease
-    cloud.control.faults([], clear=True)
+    cloud.control.clear_faults()
     cloud.gone(platform, lease)
 
 
@@ -127,6 +127,7 @@ def test_a_cancelled_job_does_not_succeed(cloud: Cloud, platform: Platform, read
     )
 
     platform.jobs.cancel_job(ready, "b00-e1")
+    cloud.pass_time(10)
 
     assert cloud.job_over(platform, ready, "b00-e1").state in (JobState.CANCELED, JobState.ABSENT)
     platform.jobs.cancel_job(ready, "b00-e1")

@@ -12,7 +12,7 @@ import pytest
 
 from shared.azure import arm, compute, resources
 from shared.azure.resources import DISK, NIC, SCHEDULE, VM
-from shared.azure.vm_bodies import vm_body
+from shared.azure.vm_bodies import shutdown_time, vm_body
 from shared.azure.vm_estate import nic_name, schedule_name, vm_name
 from shared.config import settings
 from shared.domain.errors import (
@@ -40,7 +40,7 @@ ARM_CALLS_PER_LIFE = 15
 def lease(cloud: Cloud) -> Iterator[Lease]:
     lease = cloud.lease(DSVM)
     yield lease
-    cloud.control.faults([], clear=True)
+    cloud.control.clear_faults()
     cloud.gone(DSVM, lease)
     assert cloud.resources(lease) == [] and cloud.billing(lease) == []
 
@@ -84,7 +84,7 @@ def test_a_machine_is_made_whole_braked_and_with_no_public_address(cloud: Cloud,
 
     assert _types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
     schedule = _read(SCHEDULE, schedule_name(lease)).body
-    assert schedule["properties"]["dailyRecurrence"]["time"] == lease.deadline.strftime("%H%M")
+    assert schedule["properties"]["dailyRecurrence"]["time"] == shutdown_time(lease.deadline)
     assert schedule["tags"] == lease.tags("muster")
     assert _read(VM, vm_name(lease)).body["tags"] == lease.tags("muster")
 
@@ -349,7 +349,7 @@ def test_a_stranger_that_comes_between_look_and_create_wins_and_is_left_alone(
     with pytest.raises(ConflictError, match="left alone"):
         VMS.begin_provision(lease)
 
-    cloud.control.faults([], clear=True)
+    cloud.control.clear_faults()
     assert _read(VM, name).body["tags"] == {"team": "finance"}
     assert _disk_ids(cloud) == before
     _remove_stranger(cloud, name)
