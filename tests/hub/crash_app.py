@@ -23,7 +23,7 @@ from durabletask.entities import EntityInstanceId
 from durabletask.worker import TaskHubGrpcWorker
 
 from localdev.clock import Clock
-from localdev.runner.hub import InstanceExists, TaskHub
+from localdev.runner.hub import InstanceExists, Limits, TaskHub
 from tests.hub.inprocess import InProcessWorker
 
 Steps = Generator[task.Task[Any], Any, Any]
@@ -138,12 +138,14 @@ def register(worker: TaskHubGrpcWorker) -> TaskHubGrpcWorker:
 def run_all(path: Path) -> None:
     """The host: hub and worker in one process. Ends when every planned instance is finished."""
     with TaskHub.open(path, clock=Clock()) as hub:
-        worker = InProcessWorker(hub.connect("crash"), register(quiet_worker("127.0.0.1:1")))
+        worker = InProcessWorker(
+            hub.connect_remote("crash", Limits(activities=8)), register(quiet_worker("127.0.0.1:1"))
+        )
+        print("ready", flush=True)
         worker.start()
         for instance, (name, input, _) in plan().items():
             with suppress(InstanceExists):
                 hub.start(name, instance_id=instance, input=json.dumps(input), replaceable=())
-        print("ready", flush=True)
         for instance in plan():
             hub.wait_for(instance)
         worker.stop()
@@ -159,8 +161,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     match sys.argv[1:]:
         case ["--worker", address]:
-            register(quiet_worker(address)).start()
             print("ready", flush=True)
+            register(quiet_worker(address)).start()
             signal.pause()
         case [path]:
             run_all(Path(path))

@@ -117,7 +117,7 @@ def test_an_activity_that_always_kills_its_worker_fails_and_says_so(hub: TaskHub
         with process("--worker", address) as worker:
             assert worker.wait(30) == -9
     with process("--worker", address):
-        found = hub.wait_for("p", timeout_s=30)
+        found = hub.wait_for("p", timeout_s=10)
     assert found and found.status is Status.FAILED
     assert found.failure and "delivered 3 times and its worker died each time" in found.failure.errorMessage
     assert marker.read_text() == "xxx"

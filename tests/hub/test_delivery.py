@@ -178,6 +178,22 @@ def test_answers_outlive_a_restart_of_the_hub_for_activities_only(tmp_path: Path
         assert sorted(results_in(item) for item in seen) == [[], ["from before"]]
 
 
+@pytest.mark.parametrize("order", ["terminate", "suspend"])
+def test_an_order_that_meets_a_continue_as_new_is_not_lost(hub: TaskHub, order: str) -> None:
+    session = hub.connect("w")
+    hub.start("o", instance_id="i")
+    session.complete_orchestrator(answer(take(session, "orchestratorRequest")))
+    hub.raise_event("i", "next")
+    getattr(hub, order)("i")
+    last = take(session, "orchestratorRequest")
+    again = pb.CompleteOrchestrationAction(orchestrationStatus="ORCHESTRATION_STATUS_CONTINUED_AS_NEW")
+    session.complete_orchestrator(answer(last, pb.OrchestratorAction(id=1, completeOrchestration=again)))
+    first = take(session, "orchestratorRequest").orchestratorRequest
+    kinds = [event.WhichOneof("eventType") for event in first.newEvents]
+    assert kinds[:2] == ["orchestratorStarted", "executionStarted"] and len(first.pastEvents) == 0
+    assert kinds[2:] == ["executionTerminated" if order == "terminate" else "executionSuspended"]
+
+
 def test_a_burst_of_completions_costs_few_turns(hub: TaskHub) -> None:
     session = hub.connect("w")
     hub.start("o")
@@ -205,7 +221,7 @@ def test_a_burst_of_completions_costs_few_turns(hub: TaskHub) -> None:
 
 def test_a_worker_gets_only_what_it_said_it_takes(hub: TaskHub) -> None:
     hub.start("o")
-    call_activities(hub.connect("any"), name="yes")
+    call_activities(hub.connect("any"), 2, name="yes")
     hub.start("other")
     limits = Limits(
         activities=1,
@@ -215,7 +231,11 @@ def test_a_worker_gets_only_what_it_said_it_takes(hub: TaskHub) -> None:
     )
     picky = hub.connect_remote("picky", limits)
     hub.signal_entity("@e@1", "op")
-    assert take(picky, "activityRequest").activityRequest.name == "yes"
+    first = take(picky, "activityRequest")
+    assert first.activityRequest.name == "yes"
+    assert picky.next(0) is None
+    picky.complete_activity(result(first, "done"))
+    take(picky, "activityRequest")
     assert picky.next(0) is None
 
 
@@ -254,6 +274,50 @@ def test_a_stored_event_that_cannot_be_read_fails_its_instance_only(tmp_path: Pa
         assert hub.wait_for("good", timeout_s=5).status is Status.COMPLETED  # type: ignore[union-attr]
         bad = hub.wait_for("bad", timeout_s=5)
     assert bad and bad.failure and "cannot be parsed" in bad.failure.errorMessage
+
+
+@pytest.mark.parametrize("end", ["fail", "continue as new", "purge"])
+def test_a_lock_is_released_even_if_the_worker_forgets_to(hub: TaskHub, end: str) -> None:
+    session = hub.connect("w")
+    hub.start("o", instance_id="holder")
+    lock = pb.EntityLockRequestedEvent(
+        criticalSectionId="s", lockSet=["@e@1", "@e@2"], parentInstanceId=text("holder")
+    )
+    asked = pb.OrchestratorAction(
+        id=1, sendEntityMessage=pb.SendEntityMessageAction(entityLockRequested=lock)
+    )
+    session.complete_orchestrator(answer(take(session, "orchestratorRequest"), asked))
+    turn = take(session, "orchestratorRequest")
+    assert turn.orchestratorRequest.newEvents[1].HasField("entityLockGranted")
+    hub.signal_entity("@e@2", "op")
+    assert session.next(0) is None
+    status = "CONTINUED_AS_NEW" if end == "continue as new" else "FAILED"
+    ending = pb.CompleteOrchestrationAction(orchestrationStatus=f"ORCHESTRATION_STATUS_{status}")
+    session.complete_orchestrator(answer(turn, pb.OrchestratorAction(id=2, completeOrchestration=ending)))
+    if end == "purge":
+        assert hub.purge("holder") == 1
+    elif end == "continue as new":
+        session.complete_orchestrator(answer(take(session, "orchestratorRequest")))
+    assert take(session, "entityRequest").entityRequest.instanceId == "@e@2"
+
+
+def test_a_result_that_came_while_its_instance_failed_is_there_after_the_rewind(hub: TaskHub) -> None:
+    session = hub.connect("w")
+    hub.start("o", instance_id="i")
+    call_activities(session, 2)
+    first, second = take(session, "activityRequest"), take(session, "activityRequest")
+    session.complete_activity(result(first, "first"))
+    turn = take(session, "orchestratorRequest")
+    session.complete_activity(result(second, "second"))
+    ending = pb.CompleteOrchestrationAction(orchestrationStatus="ORCHESTRATION_STATUS_FAILED")
+    session.complete_orchestrator(answer(turn, pb.OrchestratorAction(id=9, completeOrchestration=ending)))
+    hub.rewind("i")
+    request = take(session, "orchestratorRequest")
+    events = [*request.orchestratorRequest.pastEvents, *request.orchestratorRequest.newEvents]
+    history = [event for event in events if not event.HasField("executionCompleted")]
+    rewound = pb.RewindOrchestrationAction(newHistory=history)
+    session.complete_orchestrator(answer(request, pb.OrchestratorAction(id=-1, rewindOrchestration=rewound)))
+    assert results_in(take(session, "orchestratorRequest")) == ["second"]
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(hub: TaskHub) -> None:

@@ -45,7 +45,10 @@ class Queues:
         )
         for (key,) in waiting.fetchall():
             self._queue_turn(key)
-        activities = sql.execute("SELECT id, instance, name, version, deliveries FROM activity ORDER BY id")
+        # Least suspected first: were it always the oldest, every early death would be counted against the same one.
+        activities = sql.execute(
+            "SELECT id, instance, name, version, deliveries FROM activity ORDER BY deliveries, id"
+        )
         for row in activities.fetchall():
             self.activities.append(ActivityRef(*row))
             self._outstanding[row[1]] += 1
@@ -63,6 +66,7 @@ class Queues:
                 del self._outstanding[key]
         for key in tx.finished:
             self._turn_took.pop(key, None)
+            self._outstanding.pop(key, None)
             self._delayed.pop(key, None)
         for key, urgent in tx.ready.items():
             self.add_turn(key, urgent=urgent)

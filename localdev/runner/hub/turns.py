@@ -19,7 +19,7 @@ from .instances import Instance, Kind, Status
 from .messages import failure, value_of
 from .store import Transaction
 
-_CACHED_EVENTS = 400_000  # about 100 MB of parsed history; what is over it is read from its rows again
+_CACHED_BYTES = 64_000_000  # of history as stored; what is over it is read from its rows again
 
 
 @dataclass(slots=True)
@@ -29,6 +29,7 @@ class Turn:
     instance: Instance
     rows: list[int]
     item: Any  # pb.WorkItem; belongs to the worker until the turn is answered or taken back
+    past_bytes: int
 
     @property
     def new_events(self) -> list[Any]:
@@ -39,30 +40,32 @@ class Turn:
 class Histories:
     """Parsed histories of instances that had a turn lately, so that a turn costs no reading of old rows."""
 
-    _items: OrderedDict[tuple[int, int], Any] = field(default_factory=OrderedDict)
-    _events: int = 0
+    _items: OrderedDict[tuple[int, int], tuple[Any, int]] = field(default_factory=OrderedDict)
+    _bytes: int = 0
 
-    def take(self, sql: sqlite3.Connection, instance: Instance) -> Any:
-        """The work item with the instance's past events; the caller owns it until `give_back`."""
-        if (item := self._items.pop((instance.key, instance.generation), None)) is not None:
-            self._events -= len(item.orchestratorRequest.pastEvents)
-            return item
+    def take(self, sql: sqlite3.Connection, instance: Instance) -> tuple[Any, int]:
+        """The work item with the instance's past events, and their size; the caller owns it until `give_back`."""
+        if (cached := self._items.pop((instance.key, instance.generation), None)) is not None:
+            self._bytes -= cached[1]
+            return cached
         request = pb.OrchestratorRequest()
-        for blob in read_history(sql, instance.key):
+        blobs = read_history(sql, instance.key)
+        for blob in blobs:
             request.pastEvents.add().MergeFromString(blob)
-        return pb.WorkItem(orchestratorRequest=request)
+        return pb.WorkItem(orchestratorRequest=request), sum(map(len, blobs))
 
-    def give_back(self, instance: Instance, item: Any, added: list[Any]) -> None:
+    def give_back(self, turn: Turn, added: list[Any], added_bytes: int) -> None:
         """Keep the item for the next turn, with what this turn added to the history."""
-        request = item.orchestratorRequest
+        request = turn.item.orchestratorRequest
         request.pastEvents.extend(request.newEvents)
         request.pastEvents.extend(added)
         del request.newEvents[:]
-        self._items[instance.key, instance.generation] = item
-        self._events += len(request.pastEvents)
-        while self._events > _CACHED_EVENTS and len(self._items) > 1:
-            _, evicted = self._items.popitem(last=False)
-            self._events -= len(evicted.orchestratorRequest.pastEvents)
+        size = turn.past_bytes + added_bytes
+        self._items[turn.instance.key, turn.instance.generation] = (turn.item, size)
+        self._bytes += size
+        while self._bytes > _CACHED_BYTES and len(self._items) > 1:
+            _, (_, evicted) = self._items.popitem(last=False)
+            self._bytes -= evicted
 
 
 def read_history(sql: sqlite3.Connection, key: int) -> list[bytes]:
@@ -83,7 +86,7 @@ def take(sql: sqlite3.Connection, histories: Histories, key: int, now: int) -> T
     # The SDK rewrites a failed history only when the rewind is the turn's one event.
     rows = [row for row in rows if row[1] == Kind.REWIND][:1] or rows
     new = [pb.HistoryEvent.FromString(blob) for _, _, blob in rows if blob is not None]
-    item = histories.take(sql, instance)
+    item, past_bytes = histories.take(sql, instance)
     request = item.orchestratorRequest
     request.instanceId = instance.id
     request.executionId.value = instance.execution_id
@@ -91,7 +94,7 @@ def take(sql: sqlite3.Connection, histories: Histories, key: int, now: int) -> T
         request.orchestrationTraceContext.MergeFromString(instance.trace)
     request.newEvents.append(instances.stamp(now, instance))
     request.newEvents.extend(new)
-    return Turn(instance, [n for n, _, _ in rows], item)
+    return Turn(instance, [n for n, _, _ in rows], item, past_bytes)
 
 
 def complete(tx: Transaction, histories: Histories, turn: Turn, response: Any) -> None:
@@ -119,7 +122,7 @@ def complete(tx: Transaction, histories: Histories, turn: Turn, response: Any) -
     if new_history is not None:
         rewind.replace_history(tx, instance, new_history)
     elif ending is not None and ending.orchestrationStatus == Status.CONTINUED_AS_NEW:
-        _continue_as_new(tx, instance, ending, response)
+        _continue_as_new(tx, instance, turn, ending, response)
     else:
         _go_on(tx, histories, instance, turn, added, ending, response)
     tx.changed[instance.id] = None
@@ -146,7 +149,8 @@ def _go_on(
             e.executionTerminated.recurse for e in new if _is(e, "executionTerminated")
         ):
             actions.terminate_children(tx, instance, "its parent was terminated")
-    instances.append_history(tx, instance, [e.SerializeToString() for e in (*new, *added)])
+    blobs = [e.SerializeToString() for e in (*new, *added)]
+    instances.append_history(tx, instance, blobs)
     tx.sql.execute(
         "UPDATE instance SET status = ?, updated = ?, events = events + ?, custom_status = ?, trace = ? WHERE key = ?",
         (
@@ -160,7 +164,7 @@ def _go_on(
         ),
     )
     if ending is None:
-        tx.after.append(lambda: histories.give_back(instance, turn.item, added))
+        tx.after.append(lambda: histories.give_back(turn, added, sum(map(len, blobs))))
 
 
 def _status_after(new_events: list[Any]) -> Status:
@@ -183,8 +187,10 @@ def _trace_of(response: Any) -> bytes | None:
     return response.orchestrationTraceContext.SerializeToString() or None  # type: ignore[no-any-return]
 
 
-def _continue_as_new(tx: Transaction, instance: Instance, ending: Any, response: Any) -> None:
+def _continue_as_new(tx: Transaction, instance: Instance, turn: Turn, ending: Any, response: Any) -> None:
     """Start the next generation: fresh history, new input, carried events first, then those that came meanwhile.
+
+    An order to suspend or terminate that reached the old generation as it ended holds for the new one.
 
     Timers of the old generation are gone; its activities, children and entity calls report to nobody.
     """
@@ -221,9 +227,18 @@ def _continue_as_new(tx: Transaction, instance: Instance, ending: Any, response:
     instances.post(tx, key, Kind.START, started)
     for carried in ending.carryoverEvents:
         instances.post(tx, key, Kind.EVENT, carried)
+    for kind, order in _orders(turn.new_events):
+        instances.post(tx, key, kind, order)
     tx.sql.executemany(
         "INSERT INTO inbox (instance, kind, event) VALUES (?, ?, ?)", [(key, *row) for row in kept]
     )
+
+
+def _orders(new_events: list[Any]) -> list[tuple[Kind, Any]]:
+    orders = [(Kind.RELEASE, e) for e in new_events if _is(e, "executionTerminated")]
+    if _status_after(new_events) is Status.SUSPENDED:
+        orders += [(Kind.SUSPEND, e) for e in new_events if _is(e, "executionSuspended")][-1:]
+    return orders
 
 
 def _parent_of(tx: Transaction, instance: Instance) -> instances.Parent | None:
