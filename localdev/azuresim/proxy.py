@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
@@ -101,7 +103,9 @@ class Proxy:
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        acknowledge = functools.partial(_acknowledge, writer.get_extra_info("socket"))
+        acknowledge()
+        await asyncio.gather(_copy(reader, far_writer, acknowledge), _copy(far_reader, writer))
 
     async def _forward(
         self, head: _Head, user: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -145,9 +149,22 @@ async def _answer(
     await writer.drain()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _acknowledge(near: socket.socket) -> None:
+    """Acknowledge what came at once, and what comes next. The kernel forgets it, so it is said again and again.
+
+    urllib3 turns Nagle's algorithm on for proxies: a body waits for the acknowledgement of its headers, which Linux
+    otherwise delays by 40 ms.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after_read: Callable[[], None] = lambda: None
+) -> None:
     try:
         while data := await reader.read(_CHUNK):
+            after_read()
             writer.write(data)
             await writer.drain()
     except ConnectionError:
