@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import localdev.azuresim
+from localdev.azuresim import Control, Simulator
 from localdev.azuresim.behaviours import SOURCES, Behaviour, behaviours
+from tests.azuresim.specifications import specs_dir
 
 PACKAGE = Path(next(iter(localdev.azuresim.__path__)))
 MOST_ASSUMED = 0.15
@@ -117,3 +125,29 @@ def _covered() -> list[str]:
 
 def _line(behaviour: Behaviour) -> str:
     return behaviour.what + (f" ({behaviour.reference})" if behaviour.reference else "")
+
+
+@pytest.mark.parametrize("api_version", ["2024-07-01", ""], ids=["2024-07-01", "the SDK's own"])
+def test_a_life_through_the_real_sdk_is_as_microsoft_specifies_it(api_version: str) -> None:
+    """Every request the SDK sends and every answer it reads is held against the specifications."""
+    with Simulator(specs=specs_dir(), storage=False, speed=100) as simulator:
+        program = [sys.executable, "-m", "tests.azuresim.sdk_life", api_version]
+        environment = {**os.environ, **simulator.env}
+        ran = subprocess.run(
+            program, env=environment, cwd=PACKAGE.parents[1], capture_output=True, text=True, timeout=120
+        )
+        control = Control(simulator.control_url)
+        wrong = [each for each in control.events() if each["type"] in ("contract_violation", "defect")]
+        running = [line for line in control.bill()["lines"] if line["ended"] is None]
+    assert ran.returncode == 0, ran.stderr
+    assert wrong == []
+    assert running == []
+    seen = json.loads(ran.stdout)
+    assert (seen["created"], seen["power"][-1]) == ("Succeeded", "PowerState/running")
+    assert seen["tags"] == {"muster-lease": "l1", "changed": "yes"}
+    assert (seen["listed"], seen["disks"], seen["left"]) == (["sdk"], 2, 0)
+    assert seen["script"] == ["Succeeded", 0, "hello world\n"]
+    assert (seen["at rest"][-1], seen["gone"]) == ("PowerState/deallocated", "ResourceNotFound")
+    assert seen["refused"] == ["InvalidParameter", "OperationNotAllowed"]
+    assert seen["sizes"] > 30
+    assert seen["quotas"] > 10
