@@ -70,7 +70,6 @@ _SAMPLES = {
     "required": "4",
     "new_limit": "12",
     "client": "00000000-0000-0000-0000-00000000c11e",
-    "action": "write",
     "now": "2026-01-01T00:00:00Z",
 }
 
@@ -234,6 +233,7 @@ def _fill_in(fault: Fault, operation: str, resource_id: str, facts: Mapping[str,
         "parent_id": "/" + "/".join(parts[:-2]),
         "name": parts[-1],
         "type": operation.rpartition("/")[0],
+        "action": operation.removesuffix("/action").rpartition("/")[2],
         "subscription": known.get("subscriptions", "00000000-0000-0000-0000-000000000000"),
         "resource_group": known.get("resourcegroups", ""),
         **facts,
