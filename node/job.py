@@ -153,9 +153,7 @@ def parse_job(data: bytes, account_url: str) -> ScoreJob:
     model, code = fields.take("model", _model, default=None), fields.take("code", _code, default=None)
     if model is None and code is None:
         raise JobSpecError("job.model: neither a model nor code to score with")
-    shards = tuple(
-        _shard(raw, f"job.shards[{n}]") for n, raw in enumerate(fields.take("shards", _list_of_at_least_one))
-    )
+    shards = tuple(_shard(raw, f"job.shards[{n}]") for n, raw in enumerate(fields.take("shards", _list)))
     if len({shard.id for shard in shards}) != len(shards):
         raise JobSpecError("job.shards: two shards have the same id")
     return ScoreJob(
@@ -271,10 +269,16 @@ def _account_url(value: object, path: str) -> str:
     return f"https://{parts.netloc}"
 
 
-def _list_of_at_least_one(value: object, path: str) -> list[object]:
-    if not isinstance(value, list) or not value:
-        raise JobSpecError(f"{path}: a list that is not empty is expected")
+def _list(value: object, path: str) -> list[object]:
+    if not isinstance(value, list):
+        raise JobSpecError(f"{path}: a list is expected")
     return value
+
+
+def _list_of_at_least_one(value: object, path: str) -> list[object]:
+    if not _list(value, path):
+        raise JobSpecError(f"{path}: a list that is not empty is expected")
+    return _list(value, path)
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[object, str], str]:

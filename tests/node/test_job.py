@@ -78,7 +78,8 @@ def test_a_job_names_its_blobs_as_the_layout_says() -> None:
         ("model", None, "neither a model nor code"),
         ("attempts", 0, "job.attempts: an integer from 1"),
         ("workers", True, "job.workers"),
-        ("shards", [], "job.shards: a list that is not empty"),
+        ("shards", {}, "job.shards: a list is expected"),
+        ("shards.0.items", [], "job.shards[0].items: a list that is not empty"),
         ("shards.0.id", "../0", "job.shards[0].id"),
         ("shards.0.key", "KEY", "job.shards[0].key"),
         ("shards.0.items.0.etag", 'a"\r\nX: y', "job.shards[0].items[0].etag"),
@@ -167,6 +168,15 @@ def test_an_unusable_job_ends_with_2_and_says_so_where_progress_is_looked_for(
         "type": "JobSpecError",
         "message": "job.attempts: an integer from 1 to 20 is expected",
     }
+
+
+def test_a_job_whose_shards_are_all_committed_already_is_done(bench: Bench, model: Any) -> None:
+    bench.sklearn(model)
+
+    code, log = bench.score()
+
+    assert code == 0, log
+    assert (bench.progress()["state"], bench.progress()["shards_total"]) == ("succeeded", 0)
 
 
 def test_a_reference_that_is_none_ends_with_2(bench: Bench) -> None:
