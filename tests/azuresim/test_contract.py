@@ -345,3 +345,19 @@ def test_a_deviation_let_pass_is_counted() -> None:
     contract = Contract(specs_dir())
     contract.check_request("PUT", VM, COMPUTE, a_vm())
     assert contract.allowed == {"vm-size-enum-is-stale": 1}
+
+
+def test_a_version_known_from_bicep_only_is_checked_by_it(contract: Contract) -> None:
+    """azure-ai-ml puts command jobs with 2025-01-01-preview, of which there is no Swagger."""
+    query, namespace = {"api-version": "2025-01-01-preview"}, "Microsoft.MachineLearningServices"
+    jobs = [
+        job for job in examples(contract, namespace, "2024-10-01") if job.operation == "Jobs_CreateOrUpdate"
+    ]
+    assert len(jobs) == 4
+    for job in jobs:
+        assert contract.check_request("PUT", job.path, query, job.body) == []
+        for status, answer in job.answers.items():
+            assert contract.check_response("PUT", job.path, query, status, answer) == []
+        body = copy.deepcopy(job.body)
+        body["properties"]["unheardOf"] = 1
+        assert "'unheardOf' is not a property" in contract.check_request("PUT", job.path, query, body)[0]
