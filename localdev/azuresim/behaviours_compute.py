@@ -82,8 +82,8 @@ COMPUTE: tuple[Row, ...] = (
     ),
     (
         "a size that cannot be Spot is refused",
-        "doc",
-        "learn: virtual-machines/error-codes-spot",
+        "assumed",
+        "the rule is learn: virtual-machines/spot-vms; no public sight of the code",
         ("error:VMSizeDoesNotSupportLowPriority",),
     ),
     (

@@ -225,11 +225,15 @@ CORE: tuple[Row, ...] = (
         "doc",
         "Azure Retail Prices API of 2026-08-22 and 2026-05-20",
     ),
-    ("prices of disks are East US list prices of 2024, the same in every region", "assumed", ""),
+    (
+        "prices of disks are East US list prices of 2024, the same in every region",
+        "assumed",
+        "figures as in public price tables",
+    ),
     (
         "a public address costs 0.005 USD an hour, attached or not",
         "doc",
-        "azure.microsoft.com/pricing/details/ip-addresses",
+        "azure.microsoft.com/pricing/details/ip-addresses; figure: c3x.dev azurerm_public_ip",
     ),
     (
         "a disk is billed as its tier, rounded up, also while its machine is off",
