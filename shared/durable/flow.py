@@ -47,6 +47,7 @@ class Flow:
         self._context = context
         self._status = RunStatus(phase="started")
         self._cancel: Any = None
+        self._next_look: datetime | None = None
 
     @property
     def now(self) -> datetime:
@@ -102,11 +103,17 @@ class Flow:
         """Wait on a durable timer or for cancellation. Raises Cancelled."""
         if self._cancel is None:
             self._cancel = self._context.wait_for_external_event(CANCEL_EVENT)
-        timer = self._context.create_timer(self.now + timedelta(seconds=max(seconds, 0.001)))
+        self._next_look = self.now + timedelta(seconds=max(seconds, 0.001))
+        timer = self._context.create_timer(self._next_look)
         first = yield self._context.task_any([timer, self._cancel])
         if first is self._cancel:
             timer.cancel()
             raise Cancelled(f"cancelled: {self._cancel.result or 'no reason given'}")
+
+    def sit_out_the_rest(self) -> Steps[None]:
+        """Wait until the look that a cancellation came before: Azure named that time, whatever we want to ask of it."""
+        if self._next_look is not None and self.now < self._next_look:
+            yield from self.sleep((self._next_look - self.now).total_seconds())
 
     def status(
         self, phase: str | None = None, *, waiting_for: str = "", next_look_s: float = 0, **facts: Any

@@ -101,6 +101,7 @@ def release(flow: Flow, lease: Lease) -> Steps[Released]:
 
     Level-triggered: every refusal (409, 429) is answered by looking again, never taken for done or for hopeless.
     """
+    yield from flow.sit_out_the_rest()
     deadline = flow.now + RELEASE_DEADLINE
     look_in_s = yield from _try(flow, contracts.BEGIN_RELEASE, lease)
     remains = yield from _watch(

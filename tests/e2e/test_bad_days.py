@@ -90,7 +90,7 @@ def test_no_quota_anywhere_fails_in_preflight_at_no_cost(here: Estate) -> None:
         run = here.score("no-quota-anywhere")
     finally:
         here.world.control.set_quota("westeurope", "standardDSv5Family", 100)
-    failed(run, "limit", "usage", "need")
+    failed(run, "limit 0", "used 0", "needed")
     assert run.outcome["usd"] == 0
     assert run.outcome["charges"] == []
 
@@ -204,7 +204,9 @@ def test_a_lost_answer_to_the_create_makes_one_machine(here: Estate) -> None:
     here.start("answer-lost")
     here.finish(run)
     assert run.outcome["state"] == "Completed", run.report
-    machines = {line["resource_id"] for line in here.world.control.bill()["lines"] if run.vm in line["resource_id"]}
+    machines = {
+        line["resource_id"] for line in here.world.control.bill()["lines"] if run.vm in line["resource_id"]
+    }
     assert len({m for m in machines if "virtualMachines" in m}) == 1
 
 
