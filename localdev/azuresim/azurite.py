@@ -20,10 +20,11 @@ ACCOUNT_KEY = base64.b64encode(hashlib.sha512(b"azuresim " + STORAGE_ACCOUNT.enc
 
 _PROGRAM = Path(__file__).parents[1] / "azurite" / "node_modules" / ".bin" / "azurite"
 _LISTENING = re.compile(
-    rb"Azurite (Blob|Queue|Table) service is successfully listening at https://127\.0\.0\.1:(\d+)"
+    r"Azurite (Blob|Queue|Table) service is successfully listening at https://127\.0\.0\.1:(\d+)"
 )
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 5
+_LOOK_S = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,7 +38,6 @@ class Azurite:
     def __init__(self, folder: Path, certificates: Certificates, *, in_memory: bool) -> None:
         self._folder, self._certificates, self._in_memory = folder, certificates, in_memory
         self._process: asyncio.subprocess.Process | None = None
-        self._drain: asyncio.Task[None] | None = None
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -45,25 +45,47 @@ class Azurite:
         if not _PROGRAM.exists():
             raise AzuriteFailed(f"Azurite is not installed in {_PROGRAM.parents[2]}: run `make setup`")
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._process = await asyncio.create_subprocess_exec(
-            "node",
-            str(_PROGRAM.resolve()),
-            *self._arguments(),
-            env={**os.environ, "AZURITE_ACCOUNTS": f"{STORAGE_ACCOUNT}:{ACCOUNT_KEY}"},
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-        printed = bytearray()
+        await self._outlive_predecessor()
+        # A file, not a pipe: an Azurite whose reader died would break before it has saved.
+        log = self._folder / "azurite.log"
+        with log.open("wb") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                "node",
+                str(_PROGRAM.resolve()),
+                *self._arguments(),
+                env={**os.environ, "AZURITE_ACCOUNTS": f"{STORAGE_ACCOUNT}:{ACCOUNT_KEY}"},
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # It saves its tables every five seconds and at SIGTERM; in memory there is nothing to save.
+                preexec_fn=die_with_parent if self._in_memory else _end_with_parent,
+            )
+        self._pid_file.write_text(str(self._process.pid))
         try:
-            await asyncio.wait_for(self._read_ports(printed), _START_TIMEOUT_S)
+            await asyncio.wait_for(self._read_ports(log), _START_TIMEOUT_S)
         except (TimeoutError, EOFError) as error:
             await self.stop()
-            raise AzuriteFailed(printed.decode(errors="replace")[-4000:]) from error
-        self._drain = asyncio.create_task(self._discard_output())
+            raise AzuriteFailed(log.read_text(errors="replace")[-4000:]) from error
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder / "azurite.pid"
+
+    async def _outlive_predecessor(self) -> None:
+        """A simulator that was killed leaves an Azurite that is still saving: two must not have one folder."""
+        if not self._pid_file.exists():
+            return
+        command = Path(f"/proc/{self._pid_file.read_text()}/cmdline")
+        for _ in range(int(_STOP_TIMEOUT_S / _LOOK_S)):
+            try:
+                if str(self._folder).encode() not in command.read_bytes():
+                    return
+            except FileNotFoundError:
+                return
+            await asyncio.sleep(_LOOK_S)
+        raise AzuriteFailed(f"another Azurite, process {command.parent.name}, works in {self._folder}")
 
     async def stop(self) -> None:
         process = self._process
@@ -75,8 +97,6 @@ class Azurite:
         except TimeoutError:
             process.kill()
             await process.wait()
-        if self._drain:
-            self._drain.cancel()
 
     def _arguments(self) -> list[str]:
         services = [f"--{service}{what}" for service in STORAGE_SERVICES for what in ("Host", "Port")]
@@ -88,22 +108,20 @@ class Azurite:
             *(["--inMemoryPersistence"] if self._in_memory else ["--location", str(self._folder)]),
         ]
 
-    async def _read_ports(self, printed: bytearray) -> None:
-        assert self._process is not None and self._process.stdout is not None
+    async def _read_ports(self, log: Path) -> None:
+        assert self._process is not None
         while set(self.ports) != set(STORAGE_SERVICES):
-            line = await self._process.stdout.readline()
-            if not line:
+            if self._process.returncode is not None:
                 raise EOFError
-            printed += line
-            if found := _LISTENING.search(line):
-                self.ports[found[1].decode().lower()] = int(found[2])
-
-    async def _discard_output(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        while await self._process.stdout.readline():
-            pass
+            await asyncio.sleep(_LOOK_S)
+            found = _LISTENING.findall(log.read_text(errors="replace"))
+            self.ports = {service.lower(): int(port) for service, port in found}
 
 
 def die_with_parent() -> None:
     """For `preexec_fn`: the child is killed when the thread that started it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -14,7 +14,13 @@ from localdev.azuresim import Control, Simulator
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/muster-burn"
-COMPUTE, NETWORK, RESOURCES, SCHEDULES, DISKS = "2024-07-01", "2024-03-01", "2021-04-01", "2018-09-15", "2024-03-02"
+COMPUTE, NETWORK, RESOURCES, SCHEDULES, DISKS = (
+    "2024-07-01",
+    "2024-03-01",
+    "2021-04-01",
+    "2018-09-15",
+    "2024-03-02",
+)
 VERSIONS = {"microsoft.network": NETWORK, "microsoft.devtestlab": SCHEDULES}
 TAGS = {"muster-lease": "lease-1", "muster-app": "muster"}
 
@@ -23,7 +29,17 @@ class Azure:
     """One caller with the app's identity. Time stands still unless a test lets it pass."""
 
     def __init__(self, simulator: Simulator) -> None:
-        self.env, self.control = simulator.env, Control(simulator.control_url)
+        self._settle(simulator.env)
+
+    @classmethod
+    def at(cls, environment: dict[str, str]) -> Azure:
+        """A caller of a simulator in another process, by the environment block it printed."""
+        caller = cls.__new__(cls)
+        caller._settle(environment)
+        return caller
+
+    def _settle(self, environment: dict[str, str]) -> None:
+        self.env, self.control = environment, Control(environment["AZURESIM_CONTROL_URL"])
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.proxies = {"https": self.env["HTTPS_PROXY"], "http": self.env["HTTP_PROXY"]}
@@ -122,7 +138,9 @@ def until[T](look: Callable[[], T], is_there: Callable[[T], bool], seconds: floa
 
 
 def version_of(path: str) -> str:
-    namespace = path.rpartition("/providers/")[2].partition("/")[0].casefold() if "/providers/" in path else ""
+    namespace = (
+        path.rpartition("/providers/")[2].partition("/")[0].casefold() if "/providers/" in path else ""
+    )
     return VERSIONS.get(namespace, DISKS if "/disks" in path else COMPUTE if namespace else RESOURCES)
 
 

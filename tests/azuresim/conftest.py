@@ -22,5 +22,7 @@ def azure(tmp_path: Path) -> Iterator[Azure]:
     with Simulator(clock=clock, storage=False) as simulator:
         caller = Azure(simulator)
         yield caller
-        kinds = [event for event in caller.control.events() if event["type"] in ("contract_violation", "defect")]
+        kinds = [
+            event for event in caller.control.events() if event["type"] in ("contract_violation", "defect")
+        ]
         assert kinds == []

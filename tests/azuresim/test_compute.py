@@ -165,7 +165,9 @@ def test_two_changes_at_once_are_a_conflict_but_a_delete_wins(azure: Azure) -> N
         ("Standard_D2s_v5", "Regular", "approved Total Regional Cores quota"),
     ],
 )
-def test_quota_is_refused_with_limit_usage_and_need(azure: Azure, size: str, priority: str, text: str) -> None:
+def test_quota_is_refused_with_limit_usage_and_need(
+    azure: Azure, size: str, priority: str, text: str
+) -> None:
     azure.control.set_quota("westeurope", "lowPriorityCores", 1)
     if "Total" in text:
         azure.control.set_quota("westeurope", "cores", 1)
@@ -173,7 +175,9 @@ def test_quota_is_refused_with_limit_usage_and_need(azure: Azure, size: str, pri
     assert code(answer) == (409, "OperationNotAllowed")
     message = answer.json()["error"]["message"]
     assert text in message
-    assert "Current Limit: " in message and "Current Usage: 0" in message and "Additional Required: " in message
+    assert (
+        "Current Limit: " in message and "Current Usage: 0" in message and "Additional Required: " in message
+    )
     assert azure.existing(VM, DISK, NIC) == set()
 
 
@@ -191,7 +195,9 @@ def test_a_deallocated_machine_still_holds_its_cores(azure: Azure) -> None:
 def test_usages_and_sizes_can_be_listed(azure: Azure) -> None:
     azure.create_vm(size="Standard_D4s_v5")
     base = f"/subscriptions/{azure.env['MUSTER_SUBSCRIPTION_ID']}/providers/Microsoft.Compute"
-    usages = {each["name"]["value"]: each for each in azure.get(f"{base}/locations/westeurope/usages")["value"]}
+    usages = {
+        each["name"]["value"]: each for each in azure.get(f"{base}/locations/westeurope/usages")["value"]
+    }
     assert (usages["standardDSv5Family"]["currentValue"], usages["standardDSv5Family"]["limit"]) == (4, 64)
     skus = azure.get(f"{base}/skus?$filter=location eq 'westeurope'&api-version=2021-07-01")["value"]
     (found,) = [sku for sku in skus if sku["name"] == "Standard_D4s_v5"]

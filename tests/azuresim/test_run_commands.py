@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 
 from tests.azuresim.azure_client import COMPUTE, Azure, code, until, vm_body, vm_id
@@ -40,7 +40,7 @@ def test_a_script_runs_with_its_parameters_in_a_place_of_its_own(azure: Azure) -
     assert view["output"] == "hello world positional s3cret\n"
     where, home, python = view["error"].split()
     assert where.startswith(home) and not where.startswith(str(Path.cwd()))
-    assert Path(python).parent == Path(os.path.realpath(os.sys.prefix)) / "bin"
+    assert Path(python).parent == Path(sys.executable).parent
     shown = azure.get(f"{vm_id('a')}/runCommands/job")
     assert "instanceView" not in shown["properties"]
     assert "s3cret" not in str(shown)
