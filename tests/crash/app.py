@@ -1,0 +1,130 @@
+"""The deployed app's functions, as the host would call them, without a host."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from azure.durable_functions.worker import DurableFunctionsWorker
+from durabletask.internal import orchestrator_service_pb2 as pb
+from google.protobuf.wrappers_pb2 import StringValue
+
+from localdev.runner.failures import Failure
+from localdev.runner.hub import FINAL, Status, TaskHub
+
+Reach = Callable[[str], None]
+
+
+@cache
+def functions() -> dict[str, Any]:
+    """User functions by name, as the decorators registered them."""
+    import function_app
+
+    return {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
+
+
+@cache
+def _executor(name: str) -> DurableFunctionsWorker:
+    return DurableFunctionsWorker()
+
+
+def run_turn(request: pb.OrchestratorRequest, function: Any = None) -> pb.OrchestratorResponse:
+    """Execute one turn the way the trigger path does, in the SDK's own executor."""
+    name = name_of(request)
+    executor = _executor(name) if function is None else DurableFunctionsWorker()
+    encoded = base64.b64encode(request.SerializeToString()).decode()
+    user = function or functions()[name].orchestrator_function
+    answer = executor.execute_orchestration_request(user, encoded)
+    return pb.OrchestratorResponse.FromString(base64.b64decode(answer))
+
+
+def name_of(request: pb.OrchestratorRequest) -> str:
+    for event in (*request.pastEvents, *request.newEvents):
+        if event.HasField("executionStarted"):
+            return str(event.executionStarted.name)
+    raise ValueError(f"{request.instanceId} was never started")
+
+
+def run_activity(request: pb.ActivityRequest) -> str:
+    """The activity's answer as JSON text. Raises what it raised."""
+    payload = json.loads(request.input.value) if request.HasField("input") else None
+    return json.dumps(functions()[request.name](payload))
+
+
+def activity_response(item: pb.WorkItem, result: str | None, error: BaseException | None) -> pb.ActivityResponse:
+    request = item.activityRequest
+    response = pb.ActivityResponse(
+        instanceId=request.orchestrationInstance.instanceId,
+        taskId=request.taskId,
+        completionToken=item.completionToken,
+    )
+    if error is not None:
+        response.failureDetails.CopyFrom(Failure.of(error).details())
+    elif result is not None:
+        response.result.CopyFrom(StringValue(value=result))
+    return response
+
+
+def run_timer(name: str, moment: datetime, client: HubClient) -> None:
+    timer: Any = SimpleNamespace(schedule_status={"Next": moment.isoformat()}, past_due=False)
+    _call(functions()[name].client_function, timer, client)
+
+
+def run_http(name: str, client: HubClient, **route: str) -> Any:
+    """Call an HTTP function; gives its response."""
+    import azure.functions as func
+
+    request = func.HttpRequest(
+        method="POST", url=f"http://localhost/api/{name}", headers={}, params={}, route_params=route, body=b""
+    )
+    return _call(functions()[name].client_function, request, client)
+
+
+def _call(function: Callable[..., Awaitable[Any]], first: Any, client: HubClient) -> Any:
+    async def called() -> Any:
+        return await function(first, client)
+
+    return asyncio.run(called())
+
+
+class HubClient:
+    """The durable client's methods that the app uses, on the hub in this process. What it changes is an effect."""
+
+    def __init__(self, hub: Callable[[], TaskHub], visit: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._hub, self._visit = hub, visit
+
+    async def start_new(self, name: str, instance_id: str, payload: Any) -> str:
+        started: str = self._visit(
+            f"start {name}",
+            lambda: self._hub().start(name, instance_id=instance_id, input=json.dumps(payload)),
+        )
+        return started
+
+    async def get_status(self, instance_id: str) -> Any:
+        found = self._hub().get_instance(instance_id)
+        if found is None:
+            return None
+        return SimpleNamespace(
+            instance_id=found.id,
+            name=found.name,
+            runtime_status=SimpleNamespace(name=found.status.name.capitalize()),
+            output=json.loads(found.output) if found.output else None,
+            custom_status=json.loads(found.custom_status) if found.custom_status else None,
+            created_time=found.created_at,
+            last_updated_time=found.updated_at,
+        )
+
+    async def raise_event(self, instance_id: str, name: str, data: Any) -> None:
+        self._visit(
+            f"raise {name}", lambda: self._hub().raise_event(instance_id, name, json.dumps(data))
+        )
+
+
+def is_final(status: Status) -> bool:
+    return status in FINAL

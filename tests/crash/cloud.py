@@ -1,0 +1,173 @@
+"""The simulated Azure without its sockets: the simulator's own ARM, asked in this process, and machines that run agents.
+
+Its answers are those of `python -m localdev.azuresim`: the same handlers, throttles, faults, life cycles and bill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import requests
+from aiohttp import web
+from multidict import CIMultiDict, MultiDict
+
+from localdev.azuresim import estate, providers, tokens
+from localdev.azuresim.arm import Arm
+from localdev.azuresim.events import Events
+from localdev.azuresim.executor import Parameter
+from localdev.azuresim.faults import Faults
+from localdev.azuresim.routing import Router
+from localdev.azuresim.tokens import Principal
+from localdev.azuresim.world import World, new_world
+from tests.crash.clock import VirtualClock
+from tests.crash.storage import Answered, BlobStorage
+from tests.crash.strands import Strand
+from tests.crash.wire import body_of
+
+CONTAINERS = ("muster", "landing", "models", "scores")
+ARM, STORAGE, IDENTITY = "management.azure.com", ".blob.core.windows.net", "identity.invalid"
+PARAMETER = "MUSTER_NODE"
+
+
+class AnswerLost(Exception):
+    """The request took effect and its answer never came."""
+
+
+class AgentProcess(Protocol):
+    """A script under way, as the simulator's executor shows it."""
+
+    state: str
+    exit_code: int | None
+    ended: float | None
+    stdout: str
+    stderr: str
+
+    def kill(self) -> None: ...
+
+    def destroy(self) -> None: ...
+
+
+StartAgent = Callable[[str, dict[str, Any]], AgentProcess]  # vmId and the job's reference
+
+
+class Cloud:
+    """ARM, Blob Storage and identity at one place and time. `start_agent` runs what a run command would start."""
+
+    def __init__(self, clock: VirtualClock, start_agent: StartAgent) -> None:
+        self.clock = clock
+        machines: Any = _Machines(start_agent)
+        self.world: World = new_world(clock, Events(), Faults(), machines)
+        self._arm = Arm(self.world, Router(providers.routes(self.world)), None, lambda: None)
+        estate.furnish(self.world.store, clock.time())
+        self.storage = BlobStorage(clock.time)
+        self.storage.containers = {name: {} for name in CONTAINERS}
+
+    def answer(self, request: requests.PreparedRequest, strand: Strand | None) -> Answered:
+        """Let `request` take effect. Raises AnswerLost if it did and a fault keeps that from its sender."""
+        url = urlsplit(str(request.url))
+        host = url.hostname or ""
+        if host == ARM:
+            return self._ask_arm(request, url.path, url.query)
+        if host.endswith(STORAGE):
+            assert request.headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
+            assert request.method is not None
+            return self.storage.answer(
+                request.method, url.path, url.query, request.headers, body_of(request)
+            )
+        if host == IDENTITY:
+            return self._token(dict(parse_qsl(url.query)), strand)
+        raise AssertionError(f"{request.method} {request.url} is not simulated")
+
+    def next_step(self) -> float | None:
+        """When ARM does something by itself next."""
+        due = self.world.scheduler.dump()
+        return float(due[0][0]) if due else None
+
+    def _ask_arm(self, request: requests.PreparedRequest, path: str, query: str) -> Answered:
+        asked: Any = _Request(request, path, query)
+        try:
+            response = _run(self._arm.serve(asked))
+        except asyncio.CancelledError:
+            raise AnswerLost(f"{request.method} {path}") from None
+        body = response.body if isinstance(response, web.Response) else None
+        kind = {"Content-Type": response.content_type} if body else {}
+        return Answered(response.status, {**dict(response.headers), **kind}, bytes(body or b""))
+
+    def _token(self, query: dict[str, str], strand: Strand | None) -> Answered:
+        """The token of whoever asks: the app, or the machine whose agent this strand is."""
+        on_machine = strand is not None and strand.name.startswith("agent ")
+        principal = Principal(estate.VM, strand.name) if on_machine and strand else Principal(estate.APP)
+        token, expires = tokens.issue(principal, query["resource"])
+        said = {
+            "access_token": token,
+            "expires_on": str(expires),
+            "resource": query["resource"],
+            "token_type": "Bearer",
+        }
+        return Answered(200, {"Content-Type": "application/json"}, json.dumps(said).encode())
+
+
+def _run(coroutine: Any) -> Any:
+    """A coroutine that awaits nothing but what is there already."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("the simulator waited for something")
+
+
+class _Request:
+    """As much of aiohttp's request as ARM's front door reads."""
+
+    transport = None
+
+    def __init__(self, request: requests.PreparedRequest, path: str, query: str) -> None:
+        self.method, self.path = request.method, unquote(path)
+        self.query = MultiDict(parse_qsl(query, keep_blank_values=True))
+        self.headers = CIMultiDict(request.headers)
+        self._body = body_of(request)
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+class _Machines:
+    """The operating systems of machines: each runs at most what its run commands start, in this process."""
+
+    def __init__(self, start_agent: StartAgent) -> None:
+        self._start_agent = start_agent
+        self._running: dict[str, list[AgentProcess]] = {}
+
+    def boot(self, vm_id: str) -> _Machine:
+        return _Machine(self._start_agent, vm_id, self._running.setdefault(vm_id, []))
+
+    def get(self, vm_id: str) -> _Machine | None:
+        return self.boot(vm_id) if vm_id in self._running else None
+
+    def stop(self, vm_id: str) -> None:
+        for process in self._running.get(vm_id, []):
+            process.destroy()
+
+    def destroy(self, vm_id: str) -> None:
+        self.stop(vm_id)
+        self._running.pop(vm_id, None)
+
+
+class _Machine:
+    def __init__(self, start_agent: StartAgent, vm_id: str, running: list[AgentProcess]) -> None:
+        self._start_agent, self._vm_id, self._running = start_agent, vm_id, running
+
+    def run(
+        self, script: str, parameters: list[Parameter], protected: list[Parameter], timeout_s: float | None
+    ) -> AgentProcess:
+        """What bootstrap.sh comes to: the agent, told of the job by the one parameter."""
+        told = json.loads(base64.b64decode(dict([*parameters, *protected])[PARAMETER]))
+        reference = {**told["job"], "account_url": told["account_url"], "client_id": told["client_id"]}
+        process = self._start_agent(self._vm_id, reference)
+        self._running.append(process)
+        return process

@@ -1,0 +1,399 @@
+"""The machine: one run of one scenario, from an evening's quiet to the next quiet, decided by a plan and nothing else.
+
+Everything that could happen next has a moment on the virtual clock; the machine goes to the earliest and lets it happen.
+Each effect on the world outside a process (a request answered, a turn committed, an answer stored) is a *point*; at
+each the plan may crash something. The same scenario and plan give the same run, point by point.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+from durabletask.internal import orchestrator_service_pb2 as pb
+
+from localdev.azuresim import estate
+from localdev.runner.hub import TaskHub, WorkSession
+from tests.crash import app
+from tests.crash.agents import AgentRun, WorkerDied
+from tests.crash.clock import VirtualClock
+from tests.crash.cloud import IDENTITY, AnswerLost, Cloud
+from tests.crash.plans import Plan, Verdict
+from tests.crash.scenario import RUN, Scenario
+from tests.crash.storage import Answered
+from tests.crash.strands import Killed, Strand
+from tests.crash.wire import no_answer
+
+HORIZON = timedelta(hours=4)
+RESTART_S = 5.0
+APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
+QUIET_TICKS = 2  # timers fired after everything is over, which must find nothing to do
+_STEPS = 200_000
+
+
+class Stuck(AssertionError):
+    """The run did not come to rest."""
+
+
+@dataclass(frozen=True)
+class Point:
+    number: int
+    kind: str  # "turn", "activity", "trigger" or "agent"
+    label: str
+    at: float
+
+
+@dataclass
+class Work:
+    """An activity's strand: what it answers."""
+
+    item: pb.WorkItem
+
+
+class Machine:
+    """Runs `scenario` under `plan`. `folder` holds the hub's file."""
+
+    def __init__(self, scenario: Scenario, plan: Plan, folder: Path) -> None:
+        self.scenario, self.plan = scenario, plan
+        self.clock = VirtualClock()
+        self.cloud = Cloud(self.clock, self._start_agent)
+        self.points: list[Point] = []
+        self.crashes = 0
+        self.quiet = 0
+        self._hub_path = folder / "hub.sqlite"
+        self._acts = list(scenario.acts)
+        self._strands: list[Strand] = []  # of the app's process
+        self._agents: list[AgentRun] = []
+        self._dead = False
+        self._down_until = 0.0
+        self._hub: TaskHub | None = None
+        self._session: WorkSession
+        self._started = self.clock.time()
+        self._timers = [(_next_minute(self._started), "tick"), (_next_minute(self._started) - 30, "reap")]
+        heapq.heapify(self._timers)
+        scenario.land(self.cloud.storage.put)
+        for fault in scenario.faults:
+            self.cloud.world.faults.add(fault)
+        for region, cores in scenario.quotas.items():
+            self.cloud.world.quotas[region]["standardDSv5Family"] = cores
+
+    @property
+    def hub(self) -> TaskHub:
+        assert self._hub is not None
+        return self._hub
+
+    def run(self) -> None:
+        """Until everything is at rest. Raises Stuck if it does not come to that."""
+        self._open()
+        for _ in range(_STEPS):
+            if self.quiet >= QUIET_TICKS:
+                return
+            self._step()
+            if self.clock.time() - self._started > HORIZON.total_seconds():
+                break
+        raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
+
+    def close(self) -> None:
+        for strand in self._strands:
+            strand.kill()
+        for agent in self._agents:
+            agent.strand.kill()
+        if self._hub:
+            self._hub.close()
+
+    # what a user does
+
+    def user(self, name: str, **route: str) -> None:
+        """Call an HTTP function of the app, as a user would; what it answers is not waited for."""
+        client = app.HubClient(lambda: self.hub, self.visit)
+        self._spawn(Strand(f"trigger {name}", lambda: app.run_http(name, client, **route)))
+
+    # effects
+
+    def exchange(self, request: requests.PreparedRequest) -> Answered:
+        """One request of the strand that runs: it takes effect, then the plan decides, then others have their turn."""
+        strand = Strand.current
+        label = _label(request)
+        if label is None or strand is None:
+            return self.cloud.answer(request, strand)
+        if strand.dying:
+            raise Killed(strand.name)
+        if self.plan.drops_request(self, strand.name, label):
+            self._wait(strand)
+            raise no_answer(request)
+
+        def effect() -> Answered | None:
+            try:
+                return self.cloud.answer(request, strand)
+            except AnswerLost:
+                return None
+
+        answered: Answered | None = self.visit(label, effect)
+        if answered is None or self.plan.drops_answer(self, strand.name, label):
+            raise no_answer(request)
+        return answered
+
+    def visit(self, label: str, effect: Callable[[], Any]) -> Any:
+        """Let `effect` happen on behalf of the strand that runs, reach its point, and give way."""
+        strand = Strand.current
+        assert strand is not None
+        if strand.dying:
+            raise Killed(strand.name)
+        result = effect()
+        self._reach(strand, label)
+        self._wait(strand)
+        return result
+
+    def sleep(self, seconds: float) -> None:
+        """An SDK waits inside its process."""
+        strand = Strand.current
+        if strand is None or strand.dying:
+            return
+        strand.wake = self.clock.time() + seconds
+        strand.pause()
+
+    def _wait(self, strand: Strand) -> None:
+        usual = AGENT_REQUEST_S if _kind(strand) == "agent" else APP_REQUEST_S
+        strand.wake = self.clock.time() + self.plan.latency(self, strand.name, usual)
+        strand.pause()
+
+    def _reach(self, strand: Strand, label: str) -> None:
+        """The point after an effect of a strand. Raises what the plan's verdict does to it."""
+        kind = _kind(strand)
+        match self._point(kind, f"{strand.name} | {label}"):
+            case Verdict.DIE if kind != "agent":
+                self._dead = True
+                raise Killed(strand.name)
+            case Verdict.WORKER_DIES if kind == "agent":
+                raise WorkerDied(label)
+            case Verdict.AGENT_DIES if kind == "agent":
+                raise Killed(strand.name)
+            case Verdict.MACHINE_LOST if kind == "agent":
+                self._lose_machine(strand)
+
+    def _lose_machine(self, strand: Strand) -> None:
+        """Azure takes the machine away, with everything on it, before the agent's next request."""
+        for resource in self.cloud.world.store.of_type("Microsoft.Compute/virtualMachines"):
+            if resource.properties["vmId"] == strand.token:
+                self.cloud.world.scheduler.at(
+                    self.clock.time(), "vm.vanish", vm=resource.id, vm_id=strand.token,
+                    boots=resource.state["boots"],
+                )  # fmt: skip
+
+    def _point(self, kind: str, label: str) -> Verdict:
+        point = Point(len(self.points), kind, label, self.clock.time())
+        self.points.append(point)
+        for entry in list(self._acts):
+            if fnmatch.fnmatchcase(label, entry[0]):
+                self._acts.remove(entry)
+                entry[1](self)
+        return self.plan.at(self, point)
+
+    # one step
+
+    def _step(self) -> None:
+        if self._dead:
+            self._crash()
+        self.cloud.world.scheduler.run_due()
+        for agent in self._agents:
+            agent.reap()
+        if self._hub is None:
+            if self.clock.time() < self._down_until:
+                self._go_on()
+                return
+            self._open()
+        self.hub._timers._fire()
+        if self._hand_out():
+            return
+        self._go_on()
+
+    def _hand_out(self) -> bool:
+        """Take one item from the hub. True if there was one."""
+        item = self._session.next(0)
+        if item is None:
+            return False
+        if item.HasField("orchestratorRequest"):
+            self._turn(item)
+            return True
+        request = item.activityRequest
+        name = f"activity {request.name} of {request.orchestrationInstance.instanceId}"
+        strand = Strand(name, lambda: app.run_activity(request))
+        strand.token = Work(item)
+        if self._point("activity", f"{name} | before") is Verdict.DIE:
+            self._dead = True
+            return True
+        self._spawn(strand, DISPATCH_S)
+        return True
+
+    def _turn(self, item: pb.WorkItem) -> None:
+        request = item.orchestratorRequest
+        label = f"turn of {request.instanceId}"
+        response = app.run_turn(request)
+        response.instanceId, response.completionToken = request.instanceId, item.completionToken
+        if self._point("turn", f"{label} | before commit") is Verdict.DIE:
+            self._dead = True
+            return
+        self._session.complete_orchestrator(response)
+        self._dead = self._point("turn", f"{label} | after commit") is Verdict.DIE
+
+    def _go_on(self) -> None:
+        """Go to the earliest moment at which something happens, and let it happen."""
+        moments: list[tuple[float, int, Any]] = []
+        runnable = [(s.wake, n, s) for n, s in enumerate(self._all_strands())]
+        moments += runnable
+        if (step := self.cloud.next_step()) is not None:
+            moments.append((step, -3, None))
+        if self._hub is None:
+            moments.append((self._down_until, -2, None))
+        else:
+            if (timer := self.hub._timers._next_moment()) is not None:
+                moments.append((timer / 1_000_000, -2, None))
+            moments.append((self._timers[0][0], -1, "timer"))
+        moment, _, what = min(moments, key=lambda each: each[:2])
+        self.clock.move_to(moment)
+        if isinstance(what, Strand):
+            self._resume(what)
+        elif what == "timer":
+            self._fire()
+
+    def _all_strands(self) -> Iterator[Strand]:
+        yield from self._strands
+        yield from (a.strand for a in self._agents if not a.strand.over)
+
+    def _resume(self, strand: Strand) -> None:
+        strand.resume()
+        if not strand.over or _kind(strand) == "agent":
+            return
+        self._strands.remove(strand)
+        if self._dead or not isinstance(strand.token, Work):
+            if isinstance(strand.error, Exception):
+                self.plan.trigger_failed(strand.name, strand.error)
+            return
+        self._session.complete_activity(
+            app.activity_response(strand.token.item, strand.result, strand.error)
+        )
+        self._dead = self._point("activity", f"{strand.name} | answered") is Verdict.DIE
+
+    def _fire(self) -> None:
+        moment, name = heapq.heappop(self._timers)
+        at_rest = not self._why_not_at_rest()
+        # A timer a minute, as deployed, where it matters; a pass of the reaper that finds nothing is dear to simulate.
+        every = 60 if at_rest or not self._root_over() and name == "tick" and not self._has_run() else 300
+        if name == "reap" and (self._root_over() or self.crashes):
+            every = 60
+        heapq.heappush(self._timers, (moment + every, name))
+        if name == "tick":
+            self.quiet = self.quiet + 1 if at_rest else 0
+        client = app.HubClient(lambda: self.hub, self.visit)
+        self._spawn(
+            Strand(
+                f"trigger {name}",
+                lambda: app.run_timer(name, datetime.fromtimestamp(moment, UTC), client),
+            )
+        )
+
+    def _spawn(self, strand: Strand, delay_s: float = 0.0) -> None:
+        strand.wake = self.clock.time() + self.plan.latency(self, strand.name, delay_s)
+        self._strands.append(strand)
+
+    def _start_agent(self, vm_id: str, reference: dict[str, Any]) -> AgentRun:
+        name = f"agent {len(self._agents)} {reference['blob'].rpartition('/')[2]}"
+        agent = AgentRun(name, reference, self.clock.time)
+        agent.strand.wake = self.clock.time() + AGENT_REQUEST_S
+        agent.strand.token = vm_id
+        self._agents.append(agent)
+        return agent
+
+    # crashes
+
+    def _open(self) -> None:
+        self._hub = TaskHub.open(self._hub_path, clock=self.clock, max_deliveries=1000)
+        self._session = self._hub.connect("machine")
+
+    def _crash(self) -> None:
+        """SIGKILL of the whole host: its work in hand, its memory and its caches are gone; the file stays."""
+        self._dead = False
+        self.crashes += 1
+        strands, self._strands = self._strands, []
+        for strand in strands:
+            strand.kill()
+        assert self._hub is not None
+        self._hub.store.close()  # before its sessions are: they must not hand anything back
+        self._hub.close()
+        self._hub = None
+        self._down_until = self.clock.time() + RESTART_S
+        forget_process()
+
+    # rest
+
+    def _root_over(self) -> bool:
+        root = self.hub.get_instance(RUN, payloads=False) if self._hub else None
+        return root is not None and root.status.is_final
+
+    def _has_run(self) -> bool:
+        return self._hub is not None and self.hub.get_instance(RUN, payloads=False) is not None
+
+    def _why_not_at_rest(self) -> str:
+        if self._hub is None:
+            return "the app is down"
+        if not self._root_over():
+            return "the run is not over"
+        if self._strands:
+            return f"{self._strands[0].name} is at work"
+        if left := self.left_in_azure():
+            return f"{left[0]} is left"
+        if open_ := self.cloud.storage.names("muster", "leases/open/"):
+            return f"{open_[0]} is open"
+        if unstarted := self.cloud.storage.names("muster", "claims/unstarted/"):
+            return f"{unstarted[0]} is left"
+        running, _ = self.hub.query(statuses=(0, 6, 7))
+        return f"{running[0].id} runs" if running else ""
+
+    def left_in_azure(self) -> list[str]:
+        group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
+        return [r.id for r in self.cloud.world.store if group in r.id.lower()]
+
+
+def _kind(strand: Strand) -> str:
+    return strand.name.partition(" ")[0]
+
+
+def _next_minute(moment: float) -> float:
+    return (moment // 60 + 1) * 60
+
+
+def _label(request: requests.PreparedRequest) -> str | None:
+    """What a request is called in a point's label; None for those that are no step of the work."""
+    url = urlsplit(str(request.url))
+    if url.hostname == IDENTITY:
+        return None
+    path = unquote(url.path).replace(f"/subscriptions/{estate.SUBSCRIPTION}", "").replace("/providers", "")
+    return f"{request.method} {path}"
+
+
+def forget_process() -> None:
+    """What the app keeps in memory for the life of its process."""
+    from shared.azure import agent
+
+    agent.upload_agent.cache_clear()
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A place for hub files, in memory where there is such a disk."""
+    memory = Path("/dev/shm")
+    place = Path(tempfile.mkdtemp(prefix="muster-crash-", dir=memory if memory.is_dir() else None))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

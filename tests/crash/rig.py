@@ -1,0 +1,104 @@
+"""One process set up for many runs: the app's settings, the wire, the agent in this process, one run after another."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import requests
+
+from localdev.azuresim import estate
+from tests.crash import agents
+from tests.crash.cloud import IDENTITY
+from tests.crash.machine import Machine, folder, forget_process
+from tests.crash.plans import Plan
+from tests.crash.scenario import Scenario
+from tests.crash.storage import Answered
+from tests.crash.wire import answering
+from tests.support.cloud import forget
+
+
+class Rig:
+    """`with Rig() as rig: machine = rig.run(scenario, plan)`. Not for two at once in one process."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._machine: Machine | None = None
+
+    def __enter__(self) -> Rig:
+        self._place = self._stack.enter_context(folder())
+        self._workloads = self._place / "workloads"
+        self._workloads.mkdir()
+        environment = {
+            **estate.settings(),
+            "IDENTITY_ENDPOINT": f"http://{IDENTITY}/token",
+            "IDENTITY_HEADER": "secret",
+            "MUSTER_WORKLOADS": str(self._workloads),
+            "MUSTER_LOCAL_WORK": str(self._place / "local"),
+            "TMPDIR": str(self._place),
+        }
+        self._stack.enter_context(mock.patch.dict(os.environ, environment))
+        self._stack.callback(forget)
+        forget()
+        self._stack.enter_context(answering(self._exchange, self._sleep))
+        self._stack.enter_context(agents.in_process(self._now))
+        self._stack.enter_context(_cheap())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def running(self, scenario: Scenario, plan: Plan) -> Iterator[Machine]:
+        """A finished run, to look at. Raises Stuck if it does not come to rest."""
+        from shared.triggers import workloads
+
+        (self._workloads / "nightly.yaml").write_text(json.dumps(scenario.declaration()))
+        workloads.load_workloads.cache_clear()
+        forget_process()
+        place = self._place / "run"
+        place.mkdir()
+        machine = self._machine = Machine(scenario, plan, place)
+        try:
+            machine.run()
+            yield machine
+        finally:
+            machine.close()
+            self._machine = None
+            _remove(place)
+
+    def _exchange(self, request: requests.PreparedRequest) -> Answered:
+        assert self._machine is not None
+        return self._machine.exchange(request)
+
+    def _sleep(self, seconds: float) -> None:
+        assert self._machine is not None
+        self._machine.sleep(seconds)
+
+    def _now(self, zone: tzinfo | None = None) -> datetime:
+        assert self._machine is not None
+        return self._machine.clock.now().astimezone(zone)
+
+
+def _remove(place: Path) -> None:
+    for each in place.iterdir():
+        each.unlink()
+    place.rmdir()
+
+
+@contextmanager
+def _cheap() -> Iterator[None]:
+    """What is the same in every run is made once, and what would run on several threads runs on one."""
+    from activities import data
+    from node import package
+
+    build: Any = cache(package.build_package)
+    with mock.patch.object(package, "build_package", build), mock.patch.object(data, "READERS", 1):
+        yield

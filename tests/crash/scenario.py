@@ -1,0 +1,100 @@
+"""What happens in a run of the machine apart from crashes: the declaration, its inputs, Azure's faults, a user's acts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from shared.domain import names
+
+if TYPE_CHECKING:
+    from tests.crash.machine import Machine
+
+WORKLOAD = "nightly"
+SLOT = "20260301T020000Z"
+RUN = names.score_run_id(WORKLOAD, SLOT)
+MODEL = "plain"
+
+Act = Callable[["Machine"], None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`acts`: (glob of a point's label, what a user or Azure does the first time such a point is reached)."""
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    files: int = 3
+    bad_files: int = 0
+    faults: tuple[Mapping[str, Any], ...] = ()
+    acts: tuple[tuple[str, Act], ...] = ()
+    state: str = "Completed"  # how the run ends without crashes; "" if it is terminated
+    quotas: Mapping[str, int] = field(default_factory=dict)  # region -> cores of the D family
+
+    def declaration(self) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "kind": "BatchScoring",
+            "name": WORKLOAD,
+            "schedule": {"cron": "0 2 * * *"},
+            "input": {
+                "container": "landing",
+                "prefix": "in/",
+                "pattern": "*.parquet",
+                "settle": "PT0S",
+            },
+            "model": {"name": MODEL, "version": "champion"},
+            "compute": {
+                "platform": "dsvm",
+                "sizes": ["Standard_D2s_v5"],
+                "regions": ["westeurope", "northeurope"],
+            },
+            "fanout": {"maxShards": 2, "attempts": 2},
+            "limits": {"deadline": "PT40M", "ttl": "PT1H"},
+            "output": {"container": "scores", "path": "nightly/{slot}/"},
+        }
+        for section, values in self.changes.items():
+            base[section] = {**base.get(section, {}), **values} if isinstance(values, Mapping) else values
+        return base
+
+    def land(self, put: Callable[[str, str, bytes], None]) -> None:
+        """Model and inputs, the same bytes each time."""
+        for name, data in _model().items():
+            put("models", name, data)
+        for number in range(self.files):
+            put("landing", f"in/{number:03d}.parquet", _file(number))
+        for number in range(self.bad_files):
+            put("landing", f"in/bad-{number:03d}.parquet", b"PAR1 this is no parquet")
+
+
+def vm(epoch: int = 1, batch: int = 0) -> str:
+    """A glob of everything that bears the name of one of the run's machines."""
+    return f"*{names.vm_name(names.lease_id(RUN, 'score', batch), epoch)}*"
+
+
+@cache
+def _model() -> dict[str, bytes]:
+    from tests.support.estate import register_plain_model
+
+    stored: dict[str, bytes] = {}
+
+    class Models:
+        def upload_blob(self, name: str, data: Any, overwrite: bool) -> None:
+            stored[name] = data if isinstance(data, bytes) else str(data).encode()
+
+    register_plain_model(Models())
+    return stored
+
+
+@cache
+def _file(number: int) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [number * 1000 + row for row in range(5)]
+    table = pa.table({"id": rows, "distance": [float(r % 97) for r in rows], "hour": [r % 24 for r in rows]})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,63 @@
+"""The HTTP boundary: what the SDKs send through `requests` is answered in this process, with no socket between.
+
+The SDKs' own pipelines, serialisation and error handling run as they are; only the last step, the adapter that would
+open a connection, is replaced. A request is one visit of the strand that makes it: see Machine.exchange.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPHeaderDict, HTTPResponse
+
+from tests.crash.storage import Answered
+
+Exchange = Callable[[requests.PreparedRequest], Answered]
+Sleep = Callable[[float], None]
+
+
+@contextmanager
+def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
+    """Within the block every request of this process is answered by `exchange`, and the SDKs' waits by `sleep`."""
+    from azure.core.pipeline.transport import RequestsTransport
+
+    def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
+        answered = exchange(request)
+        raw = HTTPResponse(
+            body=io.BytesIO(answered.body),
+            headers=HTTPHeaderDict(
+                {"Content-Length": str(len(answered.body)), **answered.headers}
+            ),
+            status=answered.status,
+            preload_content=False,
+            request_method=request.method,
+        )
+        return adapter.build_response(request, raw)
+
+    before, slept = HTTPAdapter.send, RequestsTransport.sleep
+    HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
+    RequestsTransport.sleep = lambda _, duration: sleep(duration)
+    try:
+        yield
+    finally:
+        HTTPAdapter.send = before  # type: ignore[method-assign]
+        RequestsTransport.sleep = slept
+
+
+def body_of(request: requests.PreparedRequest) -> bytes:
+    body = request.body
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    return body if isinstance(body, bytes) else bytes(body.read())  # type: ignore[attr-defined]
+
+
+def no_answer(request: requests.PreparedRequest) -> requests.exceptions.ConnectionError:
+    """What a client sees of a connection that broke before the answer came."""
+    return requests.exceptions.ConnectionError("connection aborted", request=request)
