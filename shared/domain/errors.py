@@ -20,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from shared.domain.redaction import redact
+from shared.domain.wire import Wire
 
 __all__ = [
     "AppError",
@@ -46,10 +47,8 @@ __all__ = [
 ]
 
 
-class Fault(BaseModel):
+class Fault(Wire):
     """One thing wrong with a declaration: where, what, what is allowed, what to do. Lines and columns count from 1."""
-
-    model_config = ConfigDict(frozen=True)
 
     path: str  # "schedule.cron"; "" is the whole document
     message: str
@@ -65,10 +64,8 @@ class Fault(BaseModel):
         return f"{said}. {self.hint}" if self.hint else said
 
 
-class Failure(BaseModel):
+class Failure(Wire):
     """An error as a value. `facts` holds the attributes that the type declares in FACTS."""
-
-    model_config = ConfigDict(frozen=True)
 
     type: str
     message: str

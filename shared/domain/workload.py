@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
-from shared.domain.document import MAX_BYTES
 from shared.domain.fields import (
     AppFolder,
     BlobPattern,
@@ -29,7 +28,6 @@ from shared.domain.fields import (
     check_known,
     refusal,
 )
-from shared.domain.spec import parse_spec, schema_of
 from shared.domain.times import (
     Cron,
     Deadline,
@@ -42,7 +40,6 @@ from shared.domain.times import (
 )
 
 __all__ = [
-    "MAX_BYTES",
     "MAX_INSTANCES",
     "BatchScoring",
     "Schedule",
@@ -71,7 +68,12 @@ class Spec(BaseModel):
     """A part of a declaration."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, alias_generator=to_camel, allow_inf_nan=False
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        defer_build=True,  # as in Wire
     )
 
 
@@ -194,8 +196,8 @@ class BatchScoring(Spec):
     model: Model
     scoring: Scoring | None = None
     compute: Compute
-    fanout: Fanout = Fanout()
-    limits: Limits = Limits()
+    fanout: Fanout = Field(default_factory=Fanout)
+    limits: Limits = Field(default_factory=Limits)
     output: Output
 
     @field_validator("output")
@@ -226,11 +228,17 @@ def parse_workload(
 
     Given `sizes`, a size must be one of them. A text over MAX_BYTES is refused unread.
     """
+    from shared.domain.spec import (
+        parse_spec,
+    )  # with PyYAML: loaded where a declaration is read, not by every worker
+
     return parse_spec(text, _KINDS, source=source, known={"platform": platforms, "size": sizes})
 
 
 def workload_schema(platforms: Collection[str]) -> dict[str, Any]:
     """The JSON Schema of a declaration, for editors. The rules between fields are beyond it."""
+    from shared.domain.spec import schema_of
+
     schema = schema_of(_KINDS.values())
     compute = schema["$defs"]["Compute"]["properties"]
     compute["platform"]["enum"] = sorted(platforms)

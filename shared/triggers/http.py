@@ -40,7 +40,7 @@ type Handler = Callable[..., Awaitable[func.HttpResponse]]
 class StartRun(BaseModel):
     """The body of POST /api/runs. With `slot` the run is that slot's, the same one the timer would start."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
     workload: str = Field(min_length=1, max_length=64)
     slot: str | None = Field(default=None, max_length=40)

@@ -8,12 +8,14 @@ from pathlib import Path
 from shared.config import settings
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
-from shared.domain.workload import MAX_BYTES, BatchScoring, parse_workload
+from shared.domain.workload import BatchScoring, parse_workload
 from shared.platforms import platforms
 
 
 def read_workload(path: Path) -> BatchScoring:
     """One declaration. Raises SpecErrors with every fault in it."""
+    from shared.domain.document import MAX_BYTES  # with PyYAML: loaded where a declaration is read
+
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1).decode("utf-8", errors="replace")
     return parse_workload(text, source=path.name, platforms=tuple(platforms()), sizes=tuple(sizes()))
