@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import azure.durable_functions as df
-
 from shared.azure import classify, ledger
 from shared.config import settings
 from shared.domain.errors import Cancelled, LeaseLost
@@ -14,10 +12,8 @@ from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.platforms import platform
 
-bp = df.Blueprint()
 
-
-@activity(bp, contracts.CHECK_HEADROOM)
+@activity(contracts.CHECK_HEADROOM)
 def check_headroom(query: HeadroomQuery) -> HeadroomReport:
     """Quota and stock for every offer the declaration allows, in its order. Buys nothing."""
     where = platform(query.platform)
@@ -27,7 +23,7 @@ def check_headroom(query: HeadroomQuery) -> HeadroomReport:
     return HeadroomReport(looks=where.provisioner.check_headroom(offers, query.nodes))
 
 
-@activity(bp, contracts.BEGIN_PROVISION)
+@activity(contracts.BEGIN_PROVISION)
 def begin_provision(lease: Lease) -> Operation:
     """Create the lease's machine, if the lease is still open and its run is not cancelled.
 
@@ -43,7 +39,7 @@ def begin_provision(lease: Lease) -> Operation:
     return platform(lease.platform).provisioner.begin_provision(lease)
 
 
-@activity(bp, contracts.OBSERVE_MACHINE)
+@activity(contracts.OBSERVE_MACHINE)
 def observe_machine(lease: Lease) -> Machine:
     """Look once. Raises what Azure's refusal means if provisioning failed, LeaseLost if the machine is gone."""
     machine = platform(lease.platform).provisioner.observe_machine(lease)
@@ -54,24 +50,28 @@ def observe_machine(lease: Lease) -> Machine:
     return machine
 
 
-@activity(bp, contracts.BEGIN_RELEASE)
+@activity(contracts.BEGIN_RELEASE)
 def begin_release(lease: Lease) -> Operation:
     """Deallocate: from here on it must stop billing."""
     return platform(lease.platform).provisioner.begin_release(lease) or Operation(poll_after_s=0.0)
 
 
-@activity(bp, contracts.BEGIN_DELETE)
+@activity(contracts.BEGIN_DELETE)
 def begin_delete(lease: Lease) -> Operation:
     """Delete the machine and everything that came with it."""
     return platform(lease.platform).provisioner.begin_delete(lease) or Operation(poll_after_s=0.0)
 
 
-@activity(bp, contracts.OBSERVE_RELEASE)
+@activity(contracts.OBSERVE_RELEASE)
 def observe_release(lease: Lease) -> Remains:
-    """What is left, by looking at the things themselves."""
+    """Look at the machine, and once it is gone at what it left behind."""
     provisioner = platform(lease.platform).provisioner
     machine = provisioner.observe_machine(lease)
-    settled = machine.state in (MachineState.ABSENT, MachineState.DEALLOCATED)
-    # One list is one more request: it is only made when the machine itself has nothing more to say.
-    resources = provisioner.list_remains(lease) if settled else ()
-    return Remains(resources=resources, machine=machine.state, poll_after_s=machine.poll_after_s)
+    resources = provisioner.list_remains(lease) if machine.state is MachineState.ABSENT else ()
+    return Remains(machine=machine.state, resources=resources, poll_after_s=machine.poll_after_s)
+
+
+@activity(contracts.CONFIRM_RELEASE)
+def confirm_release(lease: Lease) -> Remains:
+    """A second look some time after the first, at everything that bears the lease's tags or names."""
+    return Remains(resources=platform(lease.platform).provisioner.list_remains(lease))

@@ -8,8 +8,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-import azure.durable_functions as df
-
 from shared.azure import agent, blob, ledger, watermarks
 from shared.config import settings
 from shared.domain import names
@@ -33,14 +31,12 @@ from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing
 
-bp = df.Blueprint()
-
 READERS = 16
 # Last-Modified has whole seconds: a blob may still appear in the second that is not over yet.
 MIN_SETTLE = timedelta(seconds=1)
 
 
-@activity(bp, contracts.FREEZE_INPUTS)
+@activity(contracts.FREEZE_INPUTS)
 def freeze_inputs(freeze: FreezeRequest) -> FrozenInputs:
     """List the new inputs once, cut them into shards and batches, and keep that in a create-only manifest.
 
@@ -106,7 +102,7 @@ def _list_and_plan(request: ScoreRequest, model: ModelRef) -> dict[str, object]:
     }
 
 
-@activity(bp, contracts.WRITE_JOB)
+@activity(contracts.WRITE_JOB)
 def write_job(request: WriteJobRequest) -> WrittenJob:
     """The job of one batch: its shards that have no commit record. None of them open: there is no job."""
     batch, run = request.batch, request.batch.request.run
@@ -161,7 +157,7 @@ def _committed(run: str) -> set[str]:
     }
 
 
-@activity(bp, contracts.PUBLISH_SCORES)
+@activity(contracts.PUBLISH_SCORES)
 def publish_scores(publish: PublishRequest) -> Receipt:
     """Write `_MANIFEST.json`, then `_SUCCESS`, if the scores cover the frozen inputs; otherwise nothing.
 
@@ -231,7 +227,7 @@ def _commit(container: str, name: str, data: bytes) -> BlobRef:
     return BlobRef(container=container, blob=name, sha256=hashlib.sha256(data).hexdigest())
 
 
-@activity(bp, contracts.DISCARD_SCORES)
+@activity(contracts.DISCARD_SCORES)
 def discard_scores(discard: DiscardRequest) -> Nothing:
     """Delete the parts a failed run wrote, unless it was published after all."""
     container, path = discard.request.workload.output.container, discard.output_path
@@ -250,7 +246,7 @@ def _record_paths(run: str) -> list[str]:
     return [found.name for found in blob.list_blobs(settings().state_container, f"runs/{run}/shards/")]
 
 
-@activity(bp, contracts.RECORD_OUTCOME)
+@activity(contracts.RECORD_OUTCOME)
 def record_outcome(outcome: RunOutcome) -> Nothing:
     """How the run ended, for ever."""
     ledger.create(f"runs/{outcome.run}/outcome.json", outcome)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import azure.durable_functions as df
-
 from shared.azure import ledger
 from shared.domain.audit import AuditEntry, AuditLink
 from shared.domain.cost import RunCost
@@ -14,31 +12,29 @@ from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing
 from shared.platforms import platform, platforms
 
-bp = df.Blueprint()
 
-
-@activity(bp, contracts.OPEN_LEASE)
+@activity(contracts.OPEN_LEASE)
 def open_lease(opening: LeaseOpening) -> Nothing:
     """Put the intent on record before anything is created."""
     ledger.open_lease(opening)
     return Nothing()
 
 
-@activity(bp, contracts.CLOSE_LEASE)
+@activity(contracts.CLOSE_LEASE)
 def close_lease(closing: LeaseClosing) -> Nothing:
     """Put the end on record: from here on nothing is created under the lease's epoch."""
     ledger.close_lease(closing)
     return Nothing()
 
 
-@activity(bp, contracts.SETTLE_LEASE)
+@activity(contracts.SETTLE_LEASE)
 def settle_lease(closing: LeaseClosing) -> Nothing:
     """Close the book of a lease whose run cannot do it any more."""
     ledger.settle_lease(closing)
     return Nothing()
 
 
-@activity(bp, contracts.LIST_LEASES)
+@activity(contracts.LIST_LEASES)
 def list_leases(request: ReapRequest) -> Overdue:
     """Everything in Azure under this app's tags that is nobody's any more, and open leases of which nothing is left.
 
@@ -65,21 +61,21 @@ def list_leases(request: ReapRequest) -> Overdue:
     )
 
 
-@activity(bp, contracts.REMOVE_RESOURCE)
+@activity(contracts.REMOVE_RESOURCE)
 def remove_resource(removal: Removal) -> Nothing:
     """One removing request for one resource; its tags are read again right before."""
     platform(removal.platform).provisioner.begin_removal(removal.resource)
     return Nothing()
 
 
-@activity(bp, contracts.RECORD_COST)
+@activity(contracts.RECORD_COST)
 def record_cost(cost: RunCost) -> Nothing:
     """The run's account of the money, for ever."""
     ledger.create(f"runs/{cost.run}/cost.json", cost)
     return Nothing()
 
 
-@activity(bp, contracts.AUDIT)
+@activity(contracts.AUDIT)
 def write_audit(entry: AuditEntry) -> AuditLink:
     """One audit record; its hash goes into the next."""
     return AuditLink(digest=ledger.write_audit(entry))

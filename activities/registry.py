@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 
-import azure.durable_functions as df
-
 from shared.azure import blob
 from shared.domain.errors import NotFoundError, SpecError
 from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 
-bp = df.Blueprint()
-
 CONTAINER = "models"
 
 
-@activity(bp, contracts.READ_MODEL)
+@activity(contracts.READ_MODEL)
 def read_model(query: ModelQuery) -> ModelRef:
     """The model's fixed version and digest, so that a run never sees its model change under it.
 

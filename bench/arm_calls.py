@@ -18,7 +18,7 @@ MOST = 15
 def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
-        estate(Path(folder) / "w", [declaration("calls")], speed=20) as here,
+        estate(Path(folder) / "w", [declaration("calls")], speed=6) as here,
     ):
         here.land("calls")
         run = here.score("calls")

@@ -33,10 +33,10 @@ class World:
     def __init__(
         self, state: Path, *, clock: Clock, workloads: Path = ROOT / "workloads", port: int = 0
     ) -> None:
-        self.state = state
+        self.state = state.resolve()  # children run in folders of their own
         self.clock = clock
         self._port = port
-        self._simulator = Simulator(clock=clock, state=state / "azure")
+        self._simulator = Simulator(clock=clock, state=self.state / "azure")
         self._workloads = workloads
         self._runner: subprocess.Popen[str] | None = None
         self.url = self.key = self._system_key = ""

@@ -94,7 +94,7 @@ class Inventory(Wire):
 
 
 class Remains(Wire):
-    """What is left of a lease after its release was begun: nothing, once it is over."""
+    """What is left of a lease after its release was begun. `resources` is only looked at once the machine is gone."""
 
     resources: tuple[OwnedResource, ...] = ()
     machine: MachineState = MachineState.ABSENT
@@ -103,6 +103,16 @@ class Remains(Wire):
     @property
     def bills_compute(self) -> bool:
         return self.machine not in (MachineState.ABSENT, MachineState.DEALLOCATED)
+
+    def names(self, lease: Lease) -> tuple[str, ...]:
+        """What is left, by id; a machine that was last seen in some state, by that."""
+        if self.machine is MachineState.ABSENT:
+            return tuple(resource.id for resource in self.resources)
+        return (f"machine of lease {lease.id} epoch {lease.epoch}: {self.machine}",)
+
+    @property
+    def is_gone(self) -> bool:
+        return self.machine is MachineState.ABSENT and not self.resources
 
 
 class LeaseOpening(Wire):

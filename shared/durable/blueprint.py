@@ -1,4 +1,7 @@
-"""Decorators that make a plain function a durable step: wire JSON becomes models, expected failures become values."""
+"""Decorators that make a plain function a durable step: wire JSON becomes models, expected failures become values.
+
+Azure knows a step by the name that function_app.py gives to shared.durable.index.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +9,36 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Any
 
-import azure.durable_functions as df
-
 from shared.domain.errors import AppError
 from shared.domain.wire import Wire
-from shared.durable import wire
+from shared.durable import index, wire
 from shared.durable.contracts import Step
 from shared.durable.flow import Flow
 
 logger = logging.getLogger(__name__)
 
 
-def activity[I: Wire, O: Wire](
-    blueprint: df.Blueprint, step: Step[I, O]
-) -> Callable[[Callable[[I], O]], Callable[[I], O]]:
-    """Register `function` as the activity `step`. The function itself stays callable, for tests."""
+def activity[I: Wire, O: Wire](step: Step[I, O]) -> Callable[[Callable[[I], O]], Callable[[I], O]]:
+    """Make `function` the activity `step`. The function itself stays callable, for tests."""
 
     def decorate(function: Callable[[I], O]) -> Callable[[I], O]:
-        def run(payload: dict) -> dict:  # type: ignore[type-arg]  # Azure accepts plain annotations only
+        def run(payload: Any) -> dict[str, Any]:
             try:
                 return wire.answer(function(wire.from_wire(step.input, payload)))
             except AppError as error:
                 logger.warning("step failed", extra={"step": step.name, "error": type(error).__name__})
                 return wire.failure(error)
 
-        _named(run, function, step.name)
-        blueprint.activity_trigger(input_name="payload")(run)
+        _provide(step, function, run)
         return function
 
     return decorate
 
 
 def orchestrator[I: Wire, O: Wire](
-    blueprint: df.Blueprint, step: Step[I, O], *, fails: Callable[[O], str | None] = lambda _: None
+    step: Step[I, O], *, fails: Callable[[O], str | None] = lambda _: None
 ) -> Callable[[Callable[[Flow, I], Generator[Any, Any, O]]], Callable[[Flow, I], Generator[Any, Any, O]]]:
-    """Register a generator function as the orchestrator `step`.
+    """Make a generator function the orchestrator `step`.
 
     `fails` says whether an outcome is a failure that the portal must show as one: a text makes the instance Failed,
     so that nobody reads "Completed" over work that was not done.
@@ -59,8 +57,7 @@ def orchestrator[I: Wire, O: Wire](
                 raise RunFailed(problem)
             return wire.answer(outcome)
 
-        _named(run, function, step.name)
-        blueprint.orchestration_trigger(context_name="context")(run)
+        _provide(step, function, run)
         return function
 
     return decorate
@@ -70,8 +67,7 @@ class RunFailed(Exception):
     """Ends an orchestration as Failed, with the reason a person reads first."""
 
 
-def _named(wrapper: Callable[..., Any], function: Callable[..., Any], name: str) -> None:
-    if function.__name__ != name:
-        raise TypeError(f"step {name} must be a function of that name, not {function.__name__}")
-    wrapper.__name__ = name
-    wrapper.__doc__ = function.__doc__
+def _provide(step: Step[Any, Any], function: Callable[..., Any], run: index.Runner) -> None:
+    if function.__name__ != step.name:
+        raise TypeError(f"step {step.name} must be a function of that name, not {function.__name__}")
+    index.provide(step.name, run)

@@ -34,6 +34,7 @@ OBSERVE_MACHINE = Step("observe_machine", lease.Lease, lease.Machine)
 BEGIN_RELEASE = Step("begin_release", lease.Lease, lease.Operation)
 BEGIN_DELETE = Step("begin_delete", lease.Lease, lease.Operation)
 OBSERVE_RELEASE = Step("observe_release", lease.Lease, lease.Remains)
+CONFIRM_RELEASE = Step("confirm_release", lease.Lease, lease.Remains)
 
 SUBMIT_JOB = Step("submit_job", jobs.JobStep, lease.Operation)
 OBSERVE_JOB = Step("observe_job", jobs.JobQuery, jobs.JobReport)

@@ -108,14 +108,12 @@ def release(flow: Flow, lease: Lease) -> Steps[Released]:
         flow, lease, look_in_s, deadline, "deallocation", lambda left: not left.bills_compute
     )
     stopped = flow.now
-    while remains.resources and flow.now < deadline:
+    while not remains.is_gone and flow.now < deadline:
         look_in_s = yield from _try(flow, contracts.BEGIN_DELETE, lease)
-        remains = yield from _watch(
-            flow, lease, look_in_s, deadline, "deletion", lambda left: not left.resources
-        )
-        if not remains.resources:
+        remains = yield from _watch(flow, lease, look_in_s, deadline, "deletion", lambda left: left.is_gone)
+        if remains.is_gone:
             yield from flow.sleep(CONFIRM_AFTER_S)
-            remains = yield from _look(flow, lease)
+            remains = yield from _look(flow, lease, contracts.CONFIRM_RELEASE)
     return Released(remains=remains, stopped=stopped)
 
 
@@ -139,10 +137,10 @@ def _watch(
     return remains
 
 
-def _look(flow: Flow, lease: Lease) -> Steps[Remains]:
+def _look(flow: Flow, lease: Lease, step: Step[Lease, Remains] = contracts.OBSERVE_RELEASE) -> Steps[Remains]:
     """One look; a look that Azure refused counts as "still there", so that nothing is believed gone unseen."""
     try:
-        return (yield from flow.call(contracts.OBSERVE_RELEASE, lease))
+        return (yield from flow.call(step, lease))
     except AppError as error:
         flow.note("cannot see the release", lease=lease.id, error=str(error))
         unseen = OwnedResource(id=f"unseen/{lease.id}", type=str(error)[:200])
@@ -166,7 +164,7 @@ def _release_and_record(
     flow: Flow, trail: AuditTrail, lease: Lease, held: Held, since: datetime, *, why: str
 ) -> Steps[None]:
     released = yield from release(flow, lease)
-    held.remains = tuple(r.id for r in released.remains.resources)
+    held.remains = () if released.remains.is_gone else released.remains.names(lease)
     held.charge = charge(
         lease=lease.id,
         epoch=lease.epoch,

@@ -1,7 +1,7 @@
 """A Data Science Virtual Machine per lease: one request a method, and nothing waited for.
 
 ARM requests of a whole life, if every look comes after the wait it was told: create 3 (look, PUT, schedule), ready 2,
-submit 1, deallocate 2, look 1, delete 3 (list, machine, schedule), gone 1; each further look is one more.
+submit 1, deallocate 2, look 1, delete 3 (list, machine, schedule), gone 2 and again 1; each further look is one more.
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ OS_DISK_TYPE = "StandardSSD_LRS"
 # strike on the first day. The half hour is for rounding and for a service that is not punctual to the minute.
 MAX_TTL = timedelta(hours=23, minutes=30)
 
-# Where ARM names no time of its own. A DSVM boots in one to three minutes and deallocates in about one.
+# Where ARM names no time of its own, and at least so long before the first look: a DSVM boots in one to three minutes
+# and deallocates in about one, and a look that can only find it at work is a request for nothing.
+FIRST_BOOT_LOOK_S = 75.0
 BOOT_POLL_S = 30.0
+FIRST_RELEASE_LOOK_S = 40.0
 RELEASE_POLL_S = 20.0
 JOB_POLL_S = 30.0
 
@@ -74,7 +77,7 @@ class Dsvm:
         elif not _is_ours(seen, lease):
             raise _foreign(seen, lease)
         self._put_brake(lease)
-        return Operation(poll_after_s=seen.poll_after_s(BOOT_POLL_S))
+        return Operation(poll_after_s=max(seen.poll_after_s(BOOT_POLL_S), FIRST_BOOT_LOOK_S))
 
     def observe_machine(self, lease: Lease) -> Machine:
         """One look, and a second at the shutdown schedule before READY is said: no work without a brake.
@@ -111,7 +114,7 @@ class Dsvm:
         if state not in _STOPPING:
             seen = compute.begin_deallocate_vm(vm_name(lease))
             logger.info("deallocation begun", extra=_log(lease, seen))
-        return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
+        return Operation(poll_after_s=max(seen.poll_after_s(RELEASE_POLL_S), FIRST_RELEASE_LOOK_S))
 
     def begin_delete(self, lease: Lease) -> Operation | None:
         """Delete the machine; once it is gone, what its deletion left behind. Returns None when nothing is left.
@@ -263,7 +266,7 @@ def _delete(pieces: Sequence[OwnedResource], lease: Lease) -> Operation:
         round_ = [piece for piece in pieces if piece.type in (VM, SCHEDULE)]
     else:
         round_ = [piece for piece in pieces if piece.type != PUBLIC_IP or NIC not in types]
-    waits = [RELEASE_POLL_S]
+    waits = [FIRST_RELEASE_LOOK_S]
     for piece in round_:
         sent = compute.begin_delete_vm(piece.name) if piece.type == VM else resources.delete(piece)
         waits.append(sent.poll_after_s(RELEASE_POLL_S))
