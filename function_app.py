@@ -3,18 +3,31 @@
 import azure.durable_functions as df
 import azure.functions as func
 
-from activities import compute, data, jobs, leases, registry
-from orchestrators import score, upkeep
+from shared.durable.index import activities, orchestrators
 from shared.triggers import http, timers
 
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 app.register_functions(http.bp)
 app.register_functions(timers.bp)
-app.register_functions(score.bp)
-app.register_functions(upkeep.bp)
-app.register_functions(compute.bp)
-app.register_functions(jobs.bp)
-app.register_functions(data.bp)
-app.register_functions(registry.bp)
-app.register_functions(leases.bp)
+app.register_functions(orchestrators("orchestrators.score", "score_batch", "score_shards"))
+app.register_functions(orchestrators("orchestrators.upkeep", "reap_leases"))
+app.register_functions(
+    activities(
+        "activities.compute", "check_headroom", "begin_provision", "observe_machine", "begin_release", "begin_delete",
+        "observe_release", "confirm_release",
+    )
+)  # fmt: skip
+app.register_functions(activities("activities.jobs", "submit_job", "observe_job", "cancel_job"))
+app.register_functions(
+    activities(
+        "activities.data", "freeze_inputs", "write_job", "publish_scores", "discard_scores", "record_outcome"
+    )
+)
+app.register_functions(activities("activities.registry", "read_model"))
+app.register_functions(
+    activities(
+        "activities.leases", "open_lease", "close_lease", "settle_lease", "list_leases", "remove_resource",
+        "record_cost", "write_audit",
+    )
+)  # fmt: skip

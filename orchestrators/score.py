@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import azure.durable_functions as df
-
 from shared.domain import names
 from shared.domain.cost import Charge, RunCost, worst_case_usd
 from shared.domain.errors import (
@@ -40,8 +38,6 @@ from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Outcome, Steps
 from shared.durable.leased import Held, leased
 
-bp = df.Blueprint()
-
 MAX_EPOCHS = 4  # machines tried for one batch: no capacity, no boot, eviction and loss all count
 FIRST_LOOK_S = 10.0
 LAST_LOOK_S = 120.0
@@ -51,7 +47,7 @@ def _failed(outcome: RunOutcome) -> str | None:
     return outcome.reason if outcome.state is RunState.FAILED else None
 
 
-@orchestrator(bp, contracts.SCORE_BATCH, fails=_failed)
+@orchestrator(contracts.SCORE_BATCH, fails=_failed)
 def score_batch(flow: Flow, request: ScoreRequest) -> Steps[RunOutcome]:
     """Score a workload once.
 
@@ -182,7 +178,7 @@ def _offers(
     return affordable
 
 
-@orchestrator(bp, contracts.SCORE_SHARDS)
+@orchestrator(contracts.SCORE_SHARDS)
 def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
     """Score one batch of shards on one machine, on another if the first cannot be had or is lost.
 

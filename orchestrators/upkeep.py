@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import azure.durable_functions as df
-
 from shared.domain.errors import AppError
 from shared.domain.lease import LeaseClosing
 from shared.domain.upkeep import ReapReport, ReapRequest
@@ -12,10 +10,8 @@ from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Steps
 
-bp = df.Blueprint()
 
-
-@orchestrator(bp, contracts.REAP_LEASES)
+@orchestrator(contracts.REAP_LEASES)
 def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
     """Take one step towards zero for every machine that is nobody's: deallocate it, or delete it.
 

@@ -1,0 +1,225 @@
+"""The HTTP API: start, list, look at and cancel runs; see the leases. The routes are in http.py."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import azure.functions as func
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.azure import ledger
+from shared.domain import names
+from shared.domain.errors import AppError, ConflictError, Fault, NotFoundError, SpecErrors
+from shared.domain.report import InstanceLook, RunReport, build_report
+from shared.domain.schedule import Slot
+from shared.domain.scoring import ScoreRequest, batch_instance_id
+from shared.domain.workload import MAX_INSTANCES
+from shared.durable import contracts
+from shared.durable.client import Orchestrations
+from shared.triggers.problems import problem
+from shared.triggers.schedules import slot_request
+from shared.triggers.start import fingerprint_of, start_once
+from shared.triggers.workloads import find_workload, load_workloads
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_LISTED = 100
+
+type Handler = Callable[[func.HttpRequest, Orchestrations], Awaitable[func.HttpResponse]]
+
+
+class StartRun(BaseModel):
+    """The body of POST /api/runs. With `slot` the run is that slot's, the same one the timer would start."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+    workload: str = Field(min_length=1, max_length=64)
+    slot: str | None = Field(default=None, max_length=40)
+    reason: str = Field(default="", max_length=400)
+
+
+async def answer(name: str, req: func.HttpRequest, client: Any) -> func.HttpResponse:
+    """What the handler called `name` answers; what we raise on purpose becomes problem details."""
+    try:
+        return await HANDLERS[name](req, Orchestrations(client))
+    except AppError as error:
+        return problem(error)
+
+
+async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """Start a run of a workload. The same Idempotency-Key gives the same run; with another body it is refused."""
+    body = _body(req)
+    workload = find_workload(body.workload)
+    key = req.headers.get("Idempotency-Key") or str(uuid.uuid4())
+    if not 1 <= len(key) <= 200:
+        raise _spec_error("Idempotency-Key", "must have 1 to 200 characters")
+    who = f"http:{req.headers.get('x-ms-client-principal-name') or 'function key'}"
+    if body.slot:
+        request = slot_request(workload, _slot(body.slot), started_by=who, reason=body.reason)
+        fingerprint = ""
+    else:
+        digest = hashlib.sha256(f"{workload.name}|{key}".encode()).hexdigest()[:16]
+        slot = f"manual-{digest}"
+        request = ScoreRequest(
+            run=names.score_run_id(workload.name, slot), slot=slot, workload=workload, started_by=who,
+            reason=body.reason or "asked for over HTTP",
+        )  # fmt: skip
+        fingerprint = fingerprint_of(body.model_dump_json().encode())
+    await _refuse_if_busy(orchestrations, request)
+    started = await start_once(orchestrations, request, fingerprint=fingerprint)
+    links = _links(req, started.run)
+    return _json(
+        {"id": started.run, "fresh": started.fresh, **links},
+        status=202,
+        headers={"Location": links["status"], "Retry-After": "5", "Idempotency-Key": key},
+    )
+
+
+async def get_runs(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """The newest runs, newest first."""
+    looks = await orchestrations.list(contracts.SCORE_BATCH)
+    runs = [
+        {
+            "id": look.id,
+            "state": look.outcome.state if look.outcome else look.runtime,
+            "phase": look.status.phase if look.status else "",
+            "created": _text(look.created),
+            **_links(req, look.id),
+        }
+        for look in looks[:MAX_LISTED]
+    ]
+    return _json({"runs": runs})
+
+
+async def get_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """One run: phase, percent, machines, spend so far, what it waits for and since when, when it looks next."""
+    report = await _report(orchestrations, _run_id(req))
+    return _json({**report.model_dump(mode="json"), **_links(req, report.id)})
+
+
+async def cancel_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """Ask a run to stop: its jobs are cancelled and its machines released. What is on record counts, not the event."""
+    run = _run_id(req)
+    look = await _known(orchestrations, run)
+    if look.is_over:
+        raise ConflictError(f"{run} is over ({look.runtime}); there is nothing to cancel", code="RunIsOver")
+    reason = req.params.get("reason", "") or "asked for over HTTP"
+    await asyncio.to_thread(ledger.request_cancel, run, who="http", reason=reason)
+    await orchestrations.wake_to_cancel(_batch_ids(run), reason)
+    return _json({"id": run, "cancelRequested": True, **_links(req, run)}, status=202)
+
+
+async def get_leases(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """Every lease that is open: owner, machine, price, deadline. None at rest."""
+    openings = await asyncio.to_thread(lambda: list(ledger.open_leases()))
+    leases = [
+        {
+            "id": o.lease.id, "owner": o.lease.owner, "epoch": o.lease.epoch, "platform": o.lease.platform,
+            "machine": str(o.lease.offer), "usdPerHour": o.lease.offer.price_usd_per_hour * o.lease.nodes,
+            "since": _text(o.at), "deadline": _text(o.lease.deadline),
+        }
+        for o in openings
+    ]  # fmt: skip
+    return _json({"leases": leases})
+
+
+async def get_health(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
+    """Whether the app can work: declarations read, storage reached. 503 names what is wrong."""
+    workloads: list[str] = []
+    problems: list[str] = []
+    try:
+        found, faults = load_workloads()
+        workloads, problems = sorted(found), [str(fault) for fault in faults]
+        await asyncio.to_thread(ledger.storage_now)
+    except AppError as error:
+        problems.append(str(error))
+    body = {"healthy": not problems, "workloads": workloads, "problems": problems}
+    return _json(body, status=503 if problems else 200)
+
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler for handler in (post_run, get_runs, get_run, cancel_run, get_leases, get_health)
+}
+
+
+def _body(req: func.HttpRequest) -> StartRun:
+    raw = req.get_body()
+    if len(raw) > MAX_BODY_BYTES:
+        raise _spec_error("", f"the body has {len(raw)} bytes; at most {MAX_BODY_BYTES} are read")
+    try:
+        return StartRun.model_validate_json(raw)
+    except ValidationError as error:
+        faults = [Fault(path=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
+        raise SpecErrors(source="body", faults=faults) from None
+
+
+def _slot(text: str) -> Slot:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise _spec_error("slot", f"{text!r} is not a time with a zone; for example 2026-03-01T02:00:00Z")
+    return Slot(at=at)
+
+
+def _spec_error(path: str, message: str) -> SpecErrors:
+    return SpecErrors(source="request", faults=[Fault(path=path, message=message)])
+
+
+async def _refuse_if_busy(orchestrations: Orchestrations, request: ScoreRequest) -> None:
+    """Two runs of one workload at a time would list the same inputs; the one that has begun is named."""
+    record, _ = await asyncio.to_thread(ledger.read_schedule, request.workload.name)
+    last = record["last_run"] if record else None
+    look = await orchestrations.look(last) if last and last != request.run else None
+    if look and not look.is_over:
+        raise ConflictError(
+            f"{last} of workload {request.workload.name} is at work; wait for it or cancel it", code="Busy"
+        )
+
+
+def _run_id(req: func.HttpRequest) -> str:
+    run = str(req.route_params.get("id", ""))
+    if not names.is_run_id(run):
+        raise NotFoundError(f"no run {run[:100]!r}", code="NoRun")
+    return run
+
+
+async def _known(orchestrations: Orchestrations, run: str) -> InstanceLook:
+    look = await orchestrations.look(run)
+    if look is None:
+        raise NotFoundError(f"no run {run!r}; GET /api/runs lists them", code="NoRun")
+    return look
+
+
+async def _report(orchestrations: Orchestrations, run: str) -> RunReport:
+    root = await _known(orchestrations, run)
+    batches = await orchestrations.look_all(_batch_ids(run))
+    progress = await asyncio.to_thread(ledger.read_all_progress, run)
+    return build_report(root, batches, progress)
+
+
+def _batch_ids(run: str) -> list[str]:
+    return [batch_instance_id(run, index) for index in range(MAX_INSTANCES)]
+
+
+def _links(req: func.HttpRequest, run: str) -> dict[str, str]:
+    base = req.url.split("?", 1)[0].split("/runs", 1)[0]
+    return {"status": f"{base}/runs/{run}", "cancel": f"{base}/runs/{run}/cancel"}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _json(
+    body: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
+) -> func.HttpResponse:
+    return func.HttpResponse(
+        json.dumps(body), status_code=status, mimetype="application/json", headers=headers
+    )
