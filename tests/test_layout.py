@@ -68,16 +68,47 @@ def test_every_timer_raced_in_task_any_is_cancelled(path: Path) -> None:
             assert "cancel" in attributes, f"{path.name}:{function.lineno} {function.name}"
 
 
-def test_importing_the_app_loads_no_azure_sdk() -> None:
-    script = (
-        "import sys, function_app\n"
-        "azure = {m.split('.')[1] for m in sys.modules if m.startswith('azure.')}\n"
-        "print(sorted(azure - {'functions', 'durable_functions'}))"
-    )
+AZURE_LOADED = "print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('azure.')}))"
+LOAD_ALL = """
+import importlib, pkgutil, sys
+import function_app
+for name in ("orchestrators", "activities", "shared"):
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+"""
+
+
+def _python(script: str, cwd: Path = ROOT) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=cwd, capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "[]"
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout.strip()
+
+
+def test_nothing_that_the_app_imports_loads_an_azure_sdk() -> None:
+    """Each is imported by the function that uses it: azure.ai.ml alone is a second and 107 MB."""
+    assert _python(f"{LOAD_ALL}\n{AZURE_LOADED}") == "['durable_functions', 'functions']"
+
+
+def test_an_app_that_is_only_indexed_loads_neither_models_nor_steps() -> None:
+    heavy = "{'pydantic', 'yaml', 'cronsim', 'activities', 'orchestrators', 'node', 'shared.domain'}"
+    assert _python(f"import sys, function_app; print(sorted({heavy} & sys.modules.keys()))") == "[]"
+
+
+def test_every_step_of_the_table_is_indexed_and_found_in_its_home() -> None:
+    found = _python(
+        "import function_app\n"
+        "from shared.durable import contracts, index\n"
+        "indexed = {f.get_function_name() for f in function_app.app.get_functions()}\n"
+        "table = {v.name for v in vars(contracts).values() if isinstance(v, contracts.Step)}\n"
+        "assert table == index.homes.keys() and table <= indexed, table ^ index.homes.keys()\n"
+        "for name in table: index.runner(name)\n"
+        "print(len(table))"
+    )
+    assert int(found) > 20
 
 
 def test_the_app_imports_from_what_is_deployed(tmp_path: Path) -> None:
@@ -88,12 +119,7 @@ def test_the_app_imports_from_what_is_deployed(tmp_path: Path) -> None:
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, tmp_path / path)
     assert not (tmp_path / "localdev").exists() and not (tmp_path / "tests").exists()
-    script = "import function_app; print(len(function_app.app.get_functions()))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 20
+    assert int(_python(f"{LOAD_ALL}\nprint(len(function_app.app.get_functions()))", tmp_path)) > 20
 
 
 def test_no_file_holds_two_nouns() -> None:

@@ -15,6 +15,7 @@ import azure.durable_functions as df
 
 type Runner = Callable[[Any], Any]
 
+homes: dict[str, str] = {}  # each step's name -> the module that defines it
 _runners: dict[str, Runner] = {}
 
 
@@ -22,7 +23,8 @@ def activities(module: str, *names: str) -> df.Blueprint:
     """The activities `names`, which `module` defines with the decorator of shared.durable.blueprint."""
     blueprint = df.Blueprint()
     for name in names:
-        blueprint.activity_trigger(input_name="payload")(_activity(module, name))
+        homes[name] = module
+        blueprint.activity_trigger(input_name="payload")(_activity(name))
     return blueprint
 
 
@@ -30,35 +32,36 @@ def orchestrators(module: str, *names: str) -> df.Blueprint:
     """The orchestrators `names`, which `module` defines with the decorator of shared.durable.blueprint."""
     blueprint = df.Blueprint()
     for name in names:
-        blueprint.orchestration_trigger(context_name="context")(_orchestrator(module, name))
+        homes[name] = module
+        blueprint.orchestration_trigger(context_name="context")(_orchestrator(name))
     return blueprint
 
 
-def provide(name: str, runner: Runner) -> None:
+def provide(name: str, run: Runner) -> None:
     """Called by a module that is being loaded, for each step it defines."""
-    _runners[name] = runner
+    _runners[name] = run
 
 
-def runner(module: str, name: str) -> Runner:
-    """What runs the step `name`. Raises LookupError if `module` does not define it."""
-    importlib.import_module(module)
+def runner(name: str) -> Runner:
+    """What runs the step `name`; loads its home first. Raises LookupError if the home does not define it."""
+    importlib.import_module(homes[name])
     if name not in _runners:
-        raise LookupError(f"{module} defines no step {name}")
+        raise LookupError(f"{homes[name]} defines no step {name}")
     return _runners[name]
 
 
-def _activity(module: str, name: str) -> Runner:
+def _activity(name: str) -> Runner:
     def run(payload: dict) -> dict:  # type: ignore[type-arg]  # Azure accepts plain annotations only
-        answer: dict[str, Any] = runner(module, name)(payload)
+        answer: dict[str, Any] = runner(name)(payload)
         return answer
 
     run.__name__ = name
     return run
 
 
-def _orchestrator(module: str, name: str) -> Runner:
+def _orchestrator(name: str) -> Runner:
     def run(context):  # type: ignore[no-untyped-def]
-        return (yield from runner(module, name)(context))
+        return (yield from runner(name)(context))
 
     run.__name__ = name
     return run
