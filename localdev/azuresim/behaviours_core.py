@@ -274,4 +274,10 @@ CORE: tuple[Row, ...] = (
         f"{_RPC}common-api-details.md, 5xx",
         ("error:InternalServerError",),
     ),
+    (
+        "deleting a resource group deletes all in it, and nothing is created in it meanwhile",
+        "doc",
+        "learn: azure-resource-manager/management/delete-resource-group",
+        ("step:group.deleted", "step:vm.erased", "error:ResourceGroupBeingDeleted"),
+    ),
 )

@@ -17,8 +17,15 @@ def check_scope(world: World, call: Call) -> None:
     is_group_itself = call.resource_id.count("/") == 4
     if group is None or is_group_itself:
         return
-    if world.store.get(f"/subscriptions/{subscription}/resourceGroups/{group}") is None:
+    found = world.store.get(f"/subscriptions/{subscription}/resourceGroups/{group}")
+    if found is None:
         raise ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+    if found.provisioning_state == "Deleting" and call.method == "PUT":
+        raise ArmError(
+            409,
+            "ResourceGroupBeingDeleted",
+            f"The resource group '{group}' is in deprovisioning state and cannot perform this operation.",
+        )
 
 
 def of_call(world: World, call: Call) -> dict[str, str]:

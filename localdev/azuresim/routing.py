@@ -28,7 +28,6 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     operation: Operation | None = None
     poll_after_s: float | None = None
-    final_state_via_location: bool = False
 
 
 @dataclass

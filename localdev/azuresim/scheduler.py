@@ -27,7 +27,7 @@ class Scheduler:
         self._due: list[tuple[float, int, str, dict[str, Any]]] = []
         self._sequence = itertools.count()
         self.watchers: list[Callable[[float], None]] = []  # asked at each turn for what ended on wall time
-        self.defects = 0
+        self.on_defect: Callable[[float, str], None] = lambda moment, step: None
 
     def register(self, name: str, step: Step) -> None:
         self._steps[name] = step
@@ -47,7 +47,7 @@ class Scheduler:
             try:
                 self._steps[step](moment, **payload)
             except Exception:
-                self.defects += 1
+                self.on_defect(moment, step)
                 logger.exception("step %s %s", step, payload)
             done = True
         return done

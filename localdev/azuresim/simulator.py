@@ -82,6 +82,8 @@ class Simulator:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
 
     def _run(self) -> None:
         try:

@@ -55,4 +55,9 @@ class World:
 
 def new_world(clock: Clock, events: Events, faults: Faults, machines: Machines) -> World:
     scheduler = Scheduler(clock)
+    scheduler.on_defect = lambda moment, step: _record_defect(events, moment, step)
     return World(clock, scheduler, Store(), Operations(scheduler, events), events, faults, Meter(), machines)
+
+
+def _record_defect(events: Events, moment: float, step: str) -> None:
+    events.add("defect", moment, step=step)

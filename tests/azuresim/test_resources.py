@@ -118,6 +118,23 @@ def test_a_group_can_be_made_and_worked_in(azure: Azure) -> None:
     assert azure.send("PUT", path, vm_body(azure.env)).status_code == 201
 
 
+def test_a_group_goes_with_everything_in_it(azure: Azure) -> None:
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/other"
+    azure.send("PUT", group, {"location": "westeurope"})
+    machines = f"{group}/providers/Microsoft.Compute/virtualMachines"
+    body = vm_body(azure.env, delete="Detach", public_ip=True)
+    assert azure.send("PUT", f"{machines}/a", body).status_code == 201
+    azure.control.advance(60)
+    deleted = azure.send("DELETE", group)
+    assert deleted.status_code == 202
+    assert code(azure.send("PUT", f"{machines}/b", body)) == (409, "ResourceGroupBeingDeleted")
+    azure.control.advance(60)
+    assert azure.get(deleted.headers["Azure-AsyncOperation"])["status"] == "Succeeded"
+    assert code(azure.send("GET", group)) == (404, "ResourceGroupNotFound")
+    assert [each["id"] for each in azure.control.resources() if "/other/" in each["id"]] == []
+    assert all(line["ended"] for line in azure.control.bill()["lines"])
+
+
 def schedule(vm: str = "a", time: str = "0300", zone: str = "UTC", **properties: Any) -> dict[str, Any]:
     return {
         "location": "westeurope",

@@ -6,7 +6,7 @@ import uuid
 
 from localdev.azuresim import paging, preconditions
 from localdev.azuresim.catalog import NotSold
-from localdev.azuresim.compute import parts
+from localdev.azuresim.compute import parts, storage
 from localdev.azuresim.compute.spec import check_tags, required_location
 from localdev.azuresim.errors import ArmError, conflict, invalid_parameter, not_found
 from localdev.azuresim.events import iso
@@ -89,7 +89,7 @@ class Disks:
             "provisioningState": "Creating",
         }
         try:
-            parts.bill_disk(self._world, disk, call.at)
+            storage.bill_disk(self._world, disk, call.at)
         except NotSold as error:
             raise invalid_parameter(str(error), "sku.name") from error
         self._world.store.put(disk)

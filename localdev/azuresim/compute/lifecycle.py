@@ -53,6 +53,7 @@ class Lifecycle:
             "vm.vanish": self._vanish,
             "vm.preempt": self._preempt,
             "vm.auto_shutdown": self._auto_shutdown,
+            "vm.erased": self._erased,
         }
         for name, step in steps.items():
             world.scheduler.register(name, step)
@@ -205,6 +206,12 @@ class Lifecycle:
     def _preempt(self, at: float, vm: str) -> None:
         if found := self._world.store.get(vm):
             self.announce_eviction(found, at)
+
+    def _erased(self, at: float, vm: str) -> None:
+        """Its resource group is gone."""
+        if found := self._world.store.get(vm):
+            self._world.operations.preempt(vm, at)
+            self._erase(found, at, [])
 
     def _auto_shutdown(self, at: float, vm: str, action: str) -> None:
         """Deallocate a machine at nobody's request: its schedule has come."""

@@ -12,6 +12,7 @@ from typing import Any
 from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
 from localdev.azuresim.compute.scripts import Scripts
 from localdev.azuresim.compute.spec import check_tags, required_location
+from localdev.azuresim.compute.virtual_machines import COLLECTION, VERSIONS
 from localdev.azuresim.errors import (
     ArmError,
     conflict,
@@ -23,7 +24,7 @@ from localdev.azuresim.errors import (
 from localdev.azuresim.executor import Parameter
 from localdev.azuresim.faults import Fault
 from localdev.azuresim.operations import Operation
-from localdev.azuresim.routing import Call, Reply
+from localdev.azuresim.routing import Call, Reply, Route
 from localdev.azuresim.shapes import ANY, NOT_SIMULATED, READ_ONLY, check, members
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
@@ -60,6 +61,17 @@ class RunCommands:
         world.scheduler.register("run.start", self._start)
         world.scheduler.register("run.deleted", self._deleted)
         world.scheduler.register("run.action_over", self._action_over)
+
+    def routes(self) -> list[Route]:
+        commands = f"{COLLECTION}/{{vm}}/runCommands"
+        one, action = f"{commands}/{{run}}", f"{ACTION_TYPE}/action"
+        return [
+            Route("GET", commands, f"{TYPE}/read", self.list, VERSIONS),
+            Route("GET", one, f"{TYPE}/read", self.get, VERSIONS),
+            Route("PUT", one, f"{TYPE}/write", self.put, VERSIONS),
+            Route("DELETE", one, f"{TYPE}/delete", self.delete, VERSIONS),
+            Route("POST", f"{COLLECTION}/{{vm}}/runCommand", action, self.act, VERSIONS, is_action=True),
+        ]
 
     def put(self, call: Call) -> Reply:
         vm = self._ready_machine(call)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from localdev.azuresim import paging
+from localdev.azuresim.compute import parts
+from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
 from localdev.azuresim.compute.spec import check_tags, required_location
 from localdev.azuresim.errors import ArmError
 from localdev.azuresim.events import iso
@@ -23,6 +25,7 @@ VERSIONS = ("2020-06-01", "2021-04-01", "2022-09-01", "2023-07-01", "2024-03-01"
 SUBSCRIPTION_VERSIONS = ("2016-06-01", "2019-11-01", "2020-01-01", "2021-01-01", "2022-12-01")
 GROUPS = "Microsoft.Resources/resourceGroups"
 _PAGE = 1000
+_DELETE_S, _POLL_S = 60.0, 15.0
 _UNTRACKED = {
     GROUPS.casefold(),
     "microsoft.network/virtualnetworks/subnets",
@@ -43,7 +46,7 @@ def routes(world: World) -> list[Route]:
             handler,
             (),
         )
-        for namespace in ("Microsoft.Compute", "Microsoft.Network")
+        for namespace in ("Microsoft.Compute", "Microsoft.Network", "Microsoft.Resources")
         for kind, handler in (("operations", resources.operation), ("operationResults", resources.result))
     ]
     group = Route("GET", _GROUP, f"{GROUPS}/read", resources.group, VERSIONS)
@@ -55,6 +58,7 @@ def routes(world: World) -> list[Route]:
         group,
         Route("HEAD", _GROUP, f"{GROUPS}/read", resources.has_group, VERSIONS),
         Route("PUT", _GROUP, f"{GROUPS}/write", resources.put_group, VERSIONS),
+        Route("DELETE", _GROUP, f"{GROUPS}/delete", resources.delete_group, VERSIONS),
         Route("GET", "/subscriptions/{subscription}/resources", "Microsoft.Resources/resources/read",
               resources.list, VERSIONS, is_action=True),
         Route("GET", f"{_GROUP}/resources", "Microsoft.Resources/resources/read", resources.list, VERSIONS,
@@ -65,6 +69,7 @@ def routes(world: World) -> list[Route]:
 class Resources:
     def __init__(self, world: World) -> None:
         self._world = world
+        world.scheduler.register("group.deleted", self._group_deleted)
 
     def operation(self, call: Call) -> Reply:
         """The status of a long operation; readable after its end."""
@@ -118,6 +123,35 @@ class Resources:
         self._world.store.put(group)
         return Reply(200 if found else 201, group.envelope())
 
+    def delete_group(self, call: Call) -> Reply:
+        """Everything in it goes with it, whatever its deleteOption."""
+        group = self._world.store.get(call.resource_id)
+        if group is None:
+            raise _no_group(call)
+        group.properties["provisioningState"] = "Deleting"
+        operation = self._world.operations.begin(
+            call.action,
+            group.id,
+            location=group.location,
+            api_version=call.api_version,
+            at=call.at,
+            poll_after_s=_POLL_S,
+        )
+        self._world.operations.then(operation, call.fault, _DELETE_S, "group.deleted", group=group.id)
+        return Reply(202, operation=operation)
+
+    def _group_deleted(self, at: float, group: str, operation: str) -> None:
+        if not self._world.operations.is_running(operation):
+            return
+        inside = [each for each in self._world.store if each.id.casefold().startswith(f"{group}/".casefold())]
+        for resource in inside:
+            if resource.type == VIRTUAL_MACHINES:
+                self._world.scheduler.at(at, "vm.erased", vm=resource.id)
+            elif not resource.type.startswith(VIRTUAL_MACHINES):
+                parts.remove(self._world, resource.id, at)
+        parts.remove(self._world, group, at)
+        self._world.operations.succeed(operation, at)
+
     def list(self, call: Call) -> Reply:
         """Every tracked resource below the scope that fits `$filter`, a thousand a page."""
         if "group" in call.params:
@@ -138,10 +172,14 @@ class Resources:
         id_ = "/".join(call.path.split("/")[:5])
         found = self._world.store.get(id_)
         if found is None:
-            raise ArmError(
-                404, "ResourceGroupNotFound", f"Resource group '{call.params['group']}' could not be found."
-            )
+            raise _no_group(call)
         return found
+
+
+def _no_group(call: Call) -> ArmError:
+    return ArmError(
+        404, "ResourceGroupNotFound", f"Resource group '{call.params['group']}' could not be found."
+    )
 
 
 def _item(resource: Resource, expand: set[str], *, with_tags: bool) -> dict[str, Any]:
