@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ from shared.platforms.base import Platform
 TYPE = "Local/machines"
 POLL_S = 2.0
 _RELEASED = "released"
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 class Local:
@@ -191,7 +193,7 @@ def _folder(lease: Lease) -> Path:
 
 
 def _job(folder: Path, job_id: str) -> Path:
-    if Path(job_id).name != job_id:
+    if not _JOB_NAME.fullmatch(job_id):
         raise PlatformError(f"{job_id!r} is not a job's name", code="BadName")
     return folder / "jobs" / job_id
 
