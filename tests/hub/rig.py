@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -81,3 +82,7 @@ def until(condition: Callable[[], object], what: str = "the condition", within_s
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {within_s} s"
         time.sleep(0.005)
+
+
+def new_id(what: str) -> str:
+    return f"{what}-{uuid.uuid4().hex[:8]}"
