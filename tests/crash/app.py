@@ -16,7 +16,7 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 from google.protobuf.wrappers_pb2 import StringValue
 
 from localdev.runner.failures import Failure
-from localdev.runner.hub import FINAL, Status, TaskHub
+from localdev.runner.hub import Instance, TaskHub
 
 Reach = Callable[[str], None]
 
@@ -114,7 +114,7 @@ class HubClient:
             instance_id=found.id,
             name=found.name,
             runtime_status=SimpleNamespace(name=found.status.name.capitalize()),
-            output=json.loads(found.output) if found.output else None,
+            output=_output_of(found),
             custom_status=json.loads(found.custom_status) if found.custom_status else None,
             created_time=found.created_at,
             last_updated_time=found.updated_at,
@@ -126,5 +126,7 @@ class HubClient:
         )
 
 
-def is_final(status: Status) -> bool:
-    return status in FINAL
+def _output_of(instance: Instance) -> Any:
+    if instance.failure is not None:
+        return instance.failure.errorMessage
+    return json.loads(instance.output) if instance.output else None

@@ -12,7 +12,7 @@ import heapq
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,6 @@ from tests.crash.wire import no_answer
 HORIZON = timedelta(hours=4)
 RESTART_S = 5.0
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
-QUIET_TICKS = 2  # timers fired after everything is over, which must find nothing to do
 _STEPS = 200_000
 
 
@@ -69,17 +68,19 @@ class Machine:
         self.cloud = Cloud(self.clock, self._start_agent)
         self.points: list[Point] = []
         self.crashes = 0
-        self.quiet = 0
+        self._quiet: set[str] = set()  # the timers that fired after everything was over, and found nothing to do
         self._hub_path = folder / "hub.sqlite"
         self._acts = list(scenario.acts)
         self._strands: list[Strand] = []  # of the app's process
         self._agents: list[AgentRun] = []
+        self._asked: dict[str, Callable[[], None]] = {}
+        self._restarted: list[Callable[[], None]] = []
         self._dead = False
         self._down_until = 0.0
         self._hub: TaskHub | None = None
         self._session: WorkSession
-        self._started = self.clock.time()
-        self._timers = [(_next_minute(self._started), "tick"), (_next_minute(self._started) - 30, "reap")]
+        self.started = self.clock.time()
+        self._timers = [(_next_minute(self.started), "tick"), (_next_minute(self.started) - 30, "reap")]
         heapq.heapify(self._timers)
         scenario.land(self.cloud.storage.put)
         for fault in scenario.faults:
@@ -96,10 +97,10 @@ class Machine:
         """Until everything is at rest. Raises Stuck if it does not come to that."""
         self._open()
         for _ in range(_STEPS):
-            if self.quiet >= QUIET_TICKS:
+            if len(self._quiet) == len(self._timers) and not self._strands and self._is_hub_idle():
                 return
             self._step()
-            if self.clock.time() - self._started > HORIZON.total_seconds():
+            if self.clock.time() - self.started > HORIZON.total_seconds():
                 break
         raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
 
@@ -116,6 +117,7 @@ class Machine:
     def user(self, name: str, **route: str) -> None:
         """Call an HTTP function of the app, as a user would; what it answers is not waited for."""
         client = app.HubClient(lambda: self.hub, self.visit)
+        self._asked[f"trigger {name}"] = lambda: self.user(name, **route)
         self._spawn(Strand(f"trigger {name}", lambda: app.run_http(name, client, **route)))
 
     # effects
@@ -212,7 +214,8 @@ class Machine:
                 self._go_on()
                 return
             self._open()
-        self.hub._timers._fire()
+        if (timer := self._next_timer()) is not None and timer <= self.clock.time():
+            self.hub._timers._fire()
         if self._hand_out():
             return
         self._go_on()
@@ -256,8 +259,8 @@ class Machine:
         if self._hub is None:
             moments.append((self._down_until, -2, None))
         else:
-            if (timer := self.hub._timers._next_moment()) is not None:
-                moments.append((timer / 1_000_000, -2, None))
+            if (timer := self._next_timer()) is not None:
+                moments.append((timer, -2, None))
             moments.append((self._timers[0][0], -1, "timer"))
         moment, _, what = min(moments, key=lambda each: each[:2])
         self.clock.move_to(moment)
@@ -265,6 +268,10 @@ class Machine:
             self._resume(what)
         elif what == "timer":
             self._fire()
+
+    def _next_timer(self) -> float | None:
+        moment = self.hub._timers._next_moment()
+        return None if moment is None else moment / 1_000_000
 
     def _all_strands(self) -> Iterator[Strand]:
         yield from self._strands
@@ -286,21 +293,16 @@ class Machine:
 
     def _fire(self) -> None:
         moment, name = heapq.heappop(self._timers)
-        at_rest = not self._why_not_at_rest()
-        # A timer a minute, as deployed, where it matters; a pass of the reaper that finds nothing is dear to simulate.
-        every = 60 if at_rest or not self._root_over() and name == "tick" and not self._has_run() else 300
-        if name == "reap" and (self._root_over() or self.crashes):
-            every = 60
-        heapq.heappush(self._timers, (moment + every, name))
-        if name == "tick":
-            self.quiet = self.quiet + 1 if at_rest else 0
+        self._quiet = {*self._quiet, name} if not self._why_not_at_rest() else set()
+        heapq.heappush(self._timers, (moment + self._period_s(name), name))
         client = app.HubClient(lambda: self.hub, self.visit)
-        self._spawn(
-            Strand(
-                f"trigger {name}",
-                lambda: app.run_timer(name, datetime.fromtimestamp(moment, UTC), client),
-            )
-        )
+        due = datetime.fromtimestamp(moment, UTC)
+        self._spawn(Strand(f"trigger {name}", lambda: app.run_timer(name, due, client)))
+
+    def _period_s(self, name: str) -> float:
+        """A minute, as deployed, where it matters; five where a tick could only find nothing, which is dear to run."""
+        idle = self._has_run() and not self._root_over() if name == "tick" else not self._root_over()
+        return 300 if idle else 60
 
     def _spawn(self, strand: Strand, delay_s: float = 0.0) -> None:
         strand.wake = self.clock.time() + self.plan.latency(self, strand.name, delay_s)
@@ -319,6 +321,9 @@ class Machine:
     def _open(self) -> None:
         self._hub = TaskHub.open(self._hub_path, clock=self.clock, max_deliveries=1000)
         self._session = self._hub.connect("machine")
+        calls, self._restarted = self._restarted, []
+        for call in calls:
+            call()
 
     def _crash(self) -> None:
         """SIGKILL of the whole host: its work in hand, its memory and its caches are gone; the file stays."""
@@ -327,12 +332,19 @@ class Machine:
         strands, self._strands = self._strands, []
         for strand in strands:
             strand.kill()
+        self._user_tries_again(strands)
         assert self._hub is not None
         self._hub.store.close()  # before its sessions are: they must not hand anything back
         self._hub.close()
         self._hub = None
         self._down_until = self.clock.time() + RESTART_S
         forget_process()
+
+    def _user_tries_again(self, strands: list[Strand]) -> None:
+        """A user whose call was cut off makes it again once the app is back."""
+        for strand in strands:
+            if strand.name in self._asked:
+                self._restarted.append(self._asked[strand.name])
 
     # rest
 
@@ -356,8 +368,10 @@ class Machine:
             return f"{open_[0]} is open"
         if unstarted := self.cloud.storage.names("muster", "claims/unstarted/"):
             return f"{unstarted[0]} is left"
-        running, _ = self.hub.query(statuses=(0, 6, 7))
-        return f"{running[0].id} runs" if running else ""
+        return ""
+
+    def _is_hub_idle(self) -> bool:
+        return self._hub is not None and not self.hub.query(statuses=(0, 6, 7))[0]
 
     def left_in_azure(self) -> list[str]:
         group = f"/resourcegroups/{estate.MACHINE_GROUP}/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ class Rig:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._machine: Machine | None = None
+        self.last: Machine | None = None  # also when it did not come to rest
 
     def __enter__(self) -> Rig:
         self._place = self._stack.enter_context(folder())
@@ -65,7 +67,7 @@ class Rig:
         forget_process()
         place = self._place / "run"
         place.mkdir()
-        machine = self._machine = Machine(scenario, plan, place)
+        machine = self.last = self._machine = Machine(scenario, plan, place)
         try:
             machine.run()
             yield machine
@@ -100,5 +102,12 @@ def _cheap() -> Iterator[None]:
     from node import package
 
     build: Any = cache(package.build_package)
-    with mock.patch.object(package, "build_package", build), mock.patch.object(data, "READERS", 1):
+    with (
+        mock.patch.object(package, "build_package", build),
+        mock.patch.object(data, "READERS", 1),
+        mock.patch.object(requests.utils, "NETRC_FILES", ()),  # two files are looked for at each request
+    ):
+        gc.collect()
+        gc.freeze()
         yield
+        gc.unfreeze()

@@ -1,0 +1,60 @@
+"""The nights that the machine lives through: a good one, and one for each way it goes wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.crash.scenario import RUN, Scenario, vm
+
+if TYPE_CHECKING:
+    from tests.crash.machine import Machine
+
+MID_JOB = "agent * | PUT */attempts/00001.json"
+CREATE = "Microsoft.Compute/virtualMachines/write"
+DELETE = "Microsoft.Compute/virtualMachines/delete"
+
+
+def _cancel(machine: Machine) -> None:
+    machine.user("cancel_run", id=RUN)
+
+
+def _terminate(machine: Machine) -> None:
+    machine.hub.terminate(RUN)
+
+
+PLAIN = Scenario("plain")
+
+SCENARIOS: dict[str, Scenario] = {
+    each.name: each
+    for each in (
+        PLAIN,
+        Scenario("two-machines", {"compute": {"instances": 2}, "fanout": {"maxShards": 4}}, files=4),
+        Scenario("nothing-new", files=0, state="NothingNew"),
+        Scenario("poison-below-limit", {"fanout": {"minSuccessRatio": 0.5}}, bad_files=1,
+                 state="CompletedWithQuarantine"),
+        Scenario("poison-above-limit", bad_files=2, state="Failed"),
+        Scenario("no-model", {"model": {"name": "unheard-of"}}, state="Failed"),
+        Scenario("no-quota", quotas={"westeurope": 0, "northeurope": 0}, state="Failed"),
+        Scenario("quota-elsewhere", quotas={"westeurope": 0}),
+        Scenario("sku-absent", faults=({"preset": "sku-not-available", "resource": vm(1)},)),
+        Scenario("allocation-failed", faults=({"preset": "allocation-failed-later", "resource": vm(1)},)),
+        Scenario("answer-lost", faults=({"preset": "lost-response", "operation": CREATE, "resource": vm(1)},)),
+        Scenario("never-boots", faults=({"preset": "boot-never-ready", "resource": vm(1)},)),
+        Scenario("machine-lost", faults=({"preset": "vm-vanishes", "resource": vm(1), "after_s": 55},)),
+        Scenario("evicted", {"compute": {"priority": "spot-then-dedicated", "regions": ["westeurope"]}},
+                 faults=({"preset": "spot-evicted", "resource": vm(1), "after_s": 25},)),
+        Scenario("job-failed", faults=({"preset": "script-fails", "resource": vm(1)},), state="Failed"),
+        Scenario("job-hangs", {"limits": {"deadline": "PT10M"}},
+                 faults=({"preset": "script-hangs", "resource": vm(1)},), state="Failed"),
+        Scenario("delete-refused", faults=(
+            {"preset": "conflict", "operation": DELETE, "resource": vm(1)},
+            {"preset": "delete-throttled", "operation": DELETE, "resource": vm(1), "nth": 2},
+        )),
+        Scenario("delete-locked", faults=(
+            {"preset": "scope-locked", "operation": DELETE, "resource": vm(1), "times": 12},
+        )),
+        Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
+        Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
+        Scenario("terminated", acts=((MID_JOB, _terminate),), state="TERMINATED"),
+    )
+}  # fmt: skip
