@@ -33,12 +33,14 @@ def main(state: Path, *, port: int, speed: float) -> int:
             (folder / "prepared").touch()
         world.start_app()
         served = state / SERVED
+        served.touch(mode=0o600)
         served.write_text(json.dumps({"url": world.url, "key": world.key}))
-        served.chmod(0o600)
-        _print_urls(world)
-        stop.wait()
-        say("stopping")
-        served.unlink(missing_ok=True)
+        try:
+            _print_urls(world)
+            stop.wait()
+            say("stopping")
+        finally:
+            served.unlink(missing_ok=True)
     return 0
 
 
@@ -49,7 +51,7 @@ def _print_urls(world: World) -> None:
   leases       {world.url}/api/leases
   health       {world.url}/api/health
   Event Grid   {world.url}/runtime/webhooks/EventGrid?functionName=NAME
-  simulator    {world.control.url}/bill, /resources, /events
+  simulator    {world.control_url}/bill, /resources, /events
   command line .venv/bin/python -m shared.cli run flights-nightly; ... runs; ... explain RUN; ... cancel RUN; ... leases
   Ctrl-C stops everything; `make serve` carries on where it was.
 """,

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from localdev.azuresim import Control, Simulator
 from localdev.clock import ENVIRONMENT_VARIABLE, Clock
+from shared.config import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS = ("muster", "landing", "models", "scores")
@@ -43,9 +44,15 @@ class World:
 
     def __enter__(self) -> Self:
         self._simulator.__enter__()
-        self.environment = {**self._simulator.env, ENVIRONMENT_VARIABLE: str(self.clock.path)}
+        self.environment = {
+            **self._simulator.env,
+            ENVIRONMENT_VARIABLE: str(self.clock.path),
+            "MUSTER_LOCAL_WORK": str(self.state / "local"),
+        }
         os.environ.update(self.environment)
-        self.control = Control(self._simulator.control_url)
+        settings.cache_clear()  # this process may have lived in another world before
+        self.control_url = self._simulator.control_url
+        self.control = Control(self.control_url)
         create_containers(self.environment["MUSTER_STORAGE_ACCOUNT_URL"])
         return self
 
@@ -53,6 +60,7 @@ class World:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_app()
+        stop_local_jobs()
         self._simulator.__exit__(kind, error, trace)
 
     def start_app(self) -> None:
@@ -160,6 +168,14 @@ def blob_service(account_url: str) -> Any:
     return BlobServiceClient(
         account_url, ManagedIdentityCredential(client_id=os.environ.get("AZURE_CLIENT_ID"))
     )
+
+
+def stop_local_jobs() -> None:
+    """End the children of platform `local`, which outlive the app by design: this world ends with its owner."""
+    from shared.platforms.local import PLATFORM
+
+    for resource in PLATFORM.provisioner.list_owned().resources:
+        PLATFORM.provisioner.begin_removal(resource)
 
 
 def _drain(stream: Any, log: Any) -> None:

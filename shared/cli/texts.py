@@ -49,7 +49,7 @@ def explain(run: dict[str, Any]) -> str:
     if run["error"]:
         lines.append(f"  error        {run['error']}")
     if not run["outcome"] and run["state"] in ("Running", "Pending"):
-        held = f"releases {len(run['machines'])} machine(s), " if run["machines"] else ""
+        held = f"release {len(run['machines'])} machine(s), " if run["machines"] else ""
         lines.append(
             f"  cancel would {held}publish nothing and delete the parts written so far: muster cancel {run['id']}"
         )
