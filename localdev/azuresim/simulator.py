@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ from localdev.clock import ENVIRONMENT_VARIABLE, Clock
 
 SPECS_VARIABLE, CONTROL_VARIABLE = "AZURE_SPECS_DIR", "AZURESIM_CONTROL_URL"
 DEFAULT_SPEED = 10.0
+_PREFIX = "azuresim-"
 _TURN_S = 0.02  # wall; how late a step may be when nobody asks for anything
 
 
@@ -96,7 +98,8 @@ class Simulator:
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="azuresim-")))
+            _sweep_leftovers()
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-")))
             await self._start(stack, folder)
             self._ready.set()
             await self._stop.wait()
@@ -140,6 +143,14 @@ class Simulator:
         self.control_url = f"http://127.0.0.1:{control_port}"
         self.env = _environment(proxy.port, identity_port, identity.secret, str(certs.authority), clock)
         self.env[CONTROL_VARIABLE] = self.control_url
+
+
+def _sweep_leftovers() -> None:
+    """Remove the folders of simulators that were killed: they hold keys, and what their machines wrote."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _turn(run_due: Any, save: Any) -> None:
