@@ -12,8 +12,8 @@ help: ## this list
 
 setup: .build/python.stamp .build/node.stamp ## the virtual environment and Azurite, pinned
 
-run: setup ## the nightly batch scoring, end to end, on this machine
-	@$(PY) -m localdev.demo run
+run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 carries on with one that was cut off
+	@$(PY) -m localdev.demo run $(if $(RESUME),--resume)
 
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve
@@ -44,7 +44,7 @@ $(UV):
 .build/python.stamp: requirements.txt requirements-dev.txt node/requirements.txt constraints.txt | $(UV)
 	@.build/tools/bin/python localdev/setup/find_python.py > .build/python.txt
 	$(UV) venv --quiet --allow-existing --python "$$(cat .build/python.txt)" .venv
-	$(UV) pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
 .build/node.stamp: localdev/azurite/package.json localdev/azurite/package-lock.json
