@@ -79,7 +79,7 @@ class Cloud:
             deadline=self.clock.now().replace(microsecond=0) + ttl,
         )
 
-    def job(self, told: str, *, id: str = "b00-e1", timeout_s: int = 120) -> JobRequest:
+    def job(self, told: str, *, id: str = "b00-e1", timeout_s: int = 600) -> JobRequest:
         """A job for the tiny agent: `exit-N` or `sleep`."""
         ref = BlobRef(container="muster", blob=told, sha256=hashlib.sha256(told.encode()).hexdigest())
         return JobRequest(id=id, agent=self.agent, job=ref, timeout_s=timeout_s)
