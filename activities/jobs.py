@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.azure import ledger
-from shared.domain.jobs import JobLook, JobQuery, JobReport, JobState, JobStep
+from shared.domain.jobs import JobLook, JobQuery, JobReport, JobState, JobStep, Progress
 from shared.domain.lease import Operation
 from shared.durable import contracts
 from shared.durable.blueprint import activity
@@ -39,7 +39,18 @@ def observe_job(query: JobQuery) -> JobReport:
         look = platform(query.lease.platform).jobs.observe_job(query.lease, query.job)
         if look.state.is_over:  # its last word may have come between the two looks
             progress = ledger.read_progress(query.lease.owner, query.job)
+            look = _killed_or_failed(look, progress)
     return JobReport(look=look, progress=progress, cancel_requested=cancel)
+
+
+def _killed_or_failed(look: JobLook, progress: Progress) -> JobLook:
+    """A process that ended by a signal and without a last word did not fail: it was killed, and its machine with it.
+
+    That is a reboot, a host that died, or the kernel short of memory. Another machine may finish what it left open.
+    """
+    if look.state is JobState.FAILED and (look.exit_code or 0) < 0 and progress.exit_code is None:
+        return look.model_copy(update={"machine_lost": True, "message": f"the job was killed: {look.message}"})
+    return look
 
 
 @activity(contracts.CANCEL_JOB)
