@@ -110,7 +110,8 @@ def summary(report: dict[str, Any], checks: list[Check], *, wall_s: float, state
     lines = ["", f"{report['id']}: {report['state']}"]
     if receipt:
         lines += [
-            f"  files        {receipt['listed']} listed = {receipt['scored']} scored, {receipt['quarantined']} quarantined",
+            f"  files        {receipt['listed']} listed = {receipt['scored']} scored + "
+            f"{receipt['quarantined']} quarantined",
             f"  rows         {receipt['rows']:,} in {receipt['parts']} parts",
             f"  receipt      {receipt['manifest']['container']}/{receipt['manifest']['blob']}",
         ]

@@ -9,6 +9,8 @@ TWO_REGIONS = {"regions": ["westeurope", "northeurope"], "sizes": ["Standard_D2s
 DECLARATIONS: list[Declaration] = [
     declaration("plain-dsvm"),
     declaration("plain-local", compute={"platform": "local"}),
+    declaration("same-dsvm", input={"prefix": "same/", "watermark": "none"}),
+    declaration("same-local", input={"prefix": "same/", "watermark": "none"}, compute={"platform": "local"}),
     declaration("two-machines", compute={"instances": 2}),
     declaration("nothing-new"),
     declaration("no-container", input={"container": "absent-container"}),

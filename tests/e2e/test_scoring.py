@@ -41,6 +41,16 @@ def test_predictions_are_those_of_the_model_on_the_same_rows(here: Estate) -> No
     assert len(scored) == 3 * 40
 
 
+def test_the_same_inputs_give_the_same_bytes_on_any_platform(here: Estate) -> None:
+    here.land("same", 3)
+    runs = {name: here.score(name) for name in ("same-dsvm", "same-local")}
+    parts = [
+        {n: d for n, d in here.published(run, name).items() if n.startswith("part-")} for name, run in runs.items()
+    ]
+    assert len(parts[0]) == 3
+    assert parts[0] == parts[1]
+
+
 def test_two_machines_share_the_shards_and_both_are_gone(here: Estate) -> None:
     here.land("two-machines", 5)
     run = here.score("two-machines")
