@@ -91,8 +91,12 @@ class PartFile:
             self._writer = None
 
 
-def commit_part(store: Store, container: str, blob: str, file: PartFile, sources: set[str]) -> Commit:
+def commit_part(
+    store: Store, container: str, blob: str, file: PartFile, sources: set[str], *, run: str
+) -> Commit:
     """Write the part unless its name is taken, read it back, and say what is there.
+
+    Its metadata names the run, so that the run can take it back also when this machine dies before the record is there.
 
     The same bytes already there count as written (a retry, or a twin). Other bytes stay, the first writer wins, but only
     if they are a part of this shard with our columns; else ForeignOutput. Safe to repeat.
@@ -100,7 +104,7 @@ def commit_part(store: Store, container: str, blob: str, file: PartFile, sources
     with file.path.open("rb") as stream:
         ours = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
-        metadata = {"sha256": ours, "rows": str(file.rows)}
+        metadata = {"sha256": ours, "rows": str(file.rows), "run": run}
         created = store.create(container, blob, stream, content_type=CONTENT_TYPE, metadata=metadata)
     data = store.read(container, blob)
     found = hashlib.sha256(data).hexdigest()

@@ -49,7 +49,7 @@ class ShardScorer:
         sources = {item.blob for item in shard.items}
         commit: Commit | None
         if part.rows:
-            commit = commit_part(self._store, container, blob, part, sources)
+            commit = commit_part(self._store, container, blob, part, sources, run=self._job.run)
         else:
             commit = find_part(self._store, container, blob, sources)
         if commit is not None and commit.sources is not None:

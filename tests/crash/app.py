@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 from google.protobuf.wrappers_pb2 import StringValue
 
 from localdev.runner.failures import Failure
-from localdev.runner.hub import Instance, TaskHub
+from localdev.runner.hub import Instance, Status, TaskHub
 
 Reach = Callable[[str], None]
 
@@ -57,7 +57,9 @@ def run_activity(request: pb.ActivityRequest) -> str:
     return json.dumps(functions()[request.name](payload))
 
 
-def activity_response(item: pb.WorkItem, result: str | None, error: BaseException | None) -> pb.ActivityResponse:
+def activity_response(
+    item: pb.WorkItem, result: str | None, error: BaseException | None
+) -> pb.ActivityResponse:
     request = item.activityRequest
     response = pb.ActivityResponse(
         instanceId=request.orchestrationInstance.instanceId,
@@ -120,10 +122,17 @@ class HubClient:
             last_updated_time=found.updated_at,
         )
 
+    async def get_status_by(self, *, runtime_status: Sequence[Any]) -> list[Any]:
+        wanted = {
+            Status[status.name.upper()]
+            for status in runtime_status
+            if status.name.upper() in Status.__members__
+        }
+        found, _ = self._hub().query(statuses=wanted)
+        return [await self.get_status(instance.id) for instance in found]
+
     async def raise_event(self, instance_id: str, name: str, data: Any) -> None:
-        self._visit(
-            f"raise {name}", lambda: self._hub().raise_event(instance_id, name, json.dumps(data))
-        )
+        self._visit(f"raise {name}", lambda: self._hub().raise_event(instance_id, name, json.dumps(data)))
 
 
 def _output_of(instance: Instance) -> Any:

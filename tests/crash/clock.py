@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from localdev.clock import Clock
 
-START = datetime(2026, 3, 1, 1, 58, 0, tzinfo=UTC)
+START = datetime(2026, 3, 1, 1, 59, 20, tzinfo=UTC)
 
 
 class VirtualClock(Clock):

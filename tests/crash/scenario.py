@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ WORKLOAD = "nightly"
 SLOT = "20260301T020000Z"
 RUN = names.score_run_id(WORKLOAD, SLOT)
 MODEL = "plain"
+_YESTERDAY = "2026-02-28T12:00:00+00:00"
 
 Act = Callable[["Machine"], None]
 
@@ -60,7 +62,9 @@ class Scenario:
         return base
 
     def land(self, put: Callable[[str, str, bytes], None]) -> None:
-        """Model and inputs, the same bytes each time."""
+        """Model, inputs and the schedule of an app that was deployed the day before: the same bytes each time."""
+        seen = {"first_seen": _YESTERDAY, "considered": _YESTERDAY, "last_run": None, "skipped": []}
+        put("muster", f"schedules/{WORKLOAD}.json", json.dumps(seen).encode())
         for name, data in _model().items():
             put("models", name, data)
         for number in range(self.files):

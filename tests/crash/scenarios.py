@@ -9,7 +9,7 @@ from tests.crash.scenario import RUN, Scenario, vm
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
 
-MID_JOB = "agent * | PUT */attempts/00001.json"
+MID_JOB = "agent * | PUT /scores/*/part-00000-*"  # a part without its record
 CREATE = "Microsoft.Compute/virtualMachines/write"
 DELETE = "Microsoft.Compute/virtualMachines/delete"
 
