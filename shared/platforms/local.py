@@ -152,7 +152,7 @@ class Local:
         """Ask the agent to stop; it writes down how far it came. Releasing the lease is what surely stops it."""
         place = _job(_folder(lease), job_id)
         if place.exists():
-            (place / "canceled").touch()
+            (place / local_keeper.CANCELED).touch()
         _signal(place, signal.SIGTERM)
 
     def _own(self, lease: Lease) -> Path | None:
@@ -243,7 +243,7 @@ def _reference(ref: BlobRef) -> package.BlobReference:
 
 def _ended(ended: dict[str, Any], place: Path) -> JobLook:
     code = ended["exit_code"]
-    if (place / "canceled").exists() and code:
+    if (place / local_keeper.CANCELED).exists() and code:
         state = JobState.CANCELED
     elif ended["timed_out"]:
         state = JobState.TIMED_OUT

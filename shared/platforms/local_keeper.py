@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+CANCELED = "canceled"  # a file of this name in FOLDER: the job was asked to stop
 GRACE_S = 10  # for the agent to write its progress when it is told to stop
 
 
@@ -26,6 +27,7 @@ def main(folder: Path, timeout_s: float, command: list[str]) -> int:
         return 0 if os.read(begun, 1) else 1
     os.close(begun)
     os.setsid()  # of our own session and group: nobody's terminal or service manager takes us along
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the job, which is in our group; we see it end
     is_first = write_once(folder / "process.json", {"pid": os.getpid(), "started": started(os.getpid())})
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # whoever asked for the job may be reading ours until they close
@@ -64,7 +66,6 @@ def write_once(path: Path, value: object) -> bool:
 
 
 def _keep(folder: Path, timeout_s: float, command: list[str]) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the job, which is in our group; we see it end
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         job = subprocess.Popen(
             command,
@@ -73,6 +74,8 @@ def _keep(folder: Path, timeout_s: float, command: list[str]) -> None:
             stderr=err,
             preexec_fn=_leave_with_keeper,
         )
+    if (folder / CANCELED).exists():  # its signal may have come before there was a job to hear it
+        job.terminate()
     timed_out = not _ended(job, timeout_s)
     if timed_out:
         job.terminate()

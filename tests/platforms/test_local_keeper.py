@@ -111,6 +111,13 @@ def test_a_job_that_takes_too_long_is_ended_and_said_to_be(place: Path) -> None:
     assert _exit(place) == {"exit_code": -signal.SIGTERM, "timed_out": True}
 
 
+def test_a_job_that_was_cancelled_before_it_could_hear_is_ended_all_the_same(place: Path) -> None:
+    (place / local_keeper.CANCELED).touch()
+    _keep(place, "sleep 600")
+
+    assert _exit(place) == {"exit_code": -signal.SIGTERM, "timed_out": False}
+
+
 def test_what_a_job_leaves_running_goes_with_it(place: Path) -> None:
     _keep(place, "sleep 600 & echo $! > left; exit 0")
 
