@@ -64,7 +64,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         resource_group=environment["MUSTER_RESOURCE_GROUP"],
         location=environment["MUSTER_LOCATION"],
         storage_account_url=environment["MUSTER_STORAGE_ACCOUNT_URL"].rstrip("/"),
-        state_container=environment.get("MUSTER_STATE_CONTAINER", "muster"),
+        state_container=state_container(environment),
         subnet_ids=_subnets(environment["MUSTER_SUBNET_ID"]),
         vm_identity_id=environment["MUSTER_VM_IDENTITY_ID"],
         vm_identity_client_id=environment["MUSTER_VM_IDENTITY_CLIENT_ID"],
@@ -76,6 +76,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             environment.get("MUSTER_LOCAL_WORK") or f"{tempfile.gettempdir()}/muster-{getuser()}"
         ),
     )
+
+
+def state_container(environment: Mapping[str, str]) -> str:
+    """Where the app keeps its own records."""
+    return environment.get("MUSTER_STATE_CONTAINER", "muster")
 
 
 def _subnets(text: str) -> dict[str, str]:

@@ -55,6 +55,10 @@ def claim(path: str, value: Any) -> bool:
     return blob.create_only(_container(), path, encode(value))
 
 
+def exists(path: str) -> bool:
+    return blob.exists(_container(), path)
+
+
 def delete(path: str) -> None:
     """Remove a marker; one that is gone already is fine."""
     blob.delete(_container(), path)
@@ -70,8 +74,8 @@ def read_schedule(workload: str) -> tuple[dict[str, Any] | None, str]:
     return (json.loads(found.data), found.etag) if found else (None, "")
 
 
-def write_schedule(workload: str, record: dict[str, Any], etag: str) -> None:
-    """Move the record on, unless another tick did meanwhile: then that one stands, and nothing is lost by it."""
+def write_schedule(workload: str, record: Wire, etag: str) -> None:
+    """Move the record on ("" as etag: make it), unless another tick did meanwhile: then that one stands."""
     blob.write_if_match(_container(), f"schedules/{workload}.json", encode(record), etag=etag)
 
 

@@ -50,6 +50,17 @@ def _pattern(pattern: str, allowed: str, *, max_length: int) -> tuple[AfterValid
     return AfterValidator(check), WithJsonSchema(schema)
 
 
+def check_not_reserved(name: str, what: str, info: ValidationInfo) -> str:
+    """The name, unless the context of this validation keeps it for the app itself, as its reserved `what`."""
+    if name == (info.context or {}).get(f"reserved {what}"):
+        raise refusal(
+            f"{name!r} holds the app's own records",
+            allowed=f"any other {what}",
+            hint=f"Use a {what} of its own: whoever may write there could change what the app believes",
+        )
+    return name
+
+
 _WORKLOAD = _pattern(
     r"[a-z][a-z0-9-]{1,38}[a-z0-9]",
     "3 to 40 small letters, digits and hyphens; starts with a letter, does not end with a hyphen",

@@ -7,7 +7,8 @@ import re
 
 # Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
 # longest here has 40 of the workload and 23 of `manual-...`.
-_RUN_ID = re.compile(r"(?=.{1,100}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16})")
+_SLOT = re.compile(r"[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16}")
+_RUN_ID = re.compile(rf"(?=.{{1,100}}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:{_SLOT.pattern})")
 _VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-f]{16})-e(?P<epoch>0|[1-9][0-9]{0,8})")
 
 
@@ -19,6 +20,11 @@ def score_run_id(workload: str, slot: str) -> str:
 def is_run_id(text: str) -> bool:
     """Whether `text` could be a run's id, and so is safe in a blob name."""
     return _RUN_ID.fullmatch(text) is not None
+
+
+def is_run_of(run: str, workload: str) -> bool:
+    """Whether `score_run_id` could have made `run` for `workload`."""
+    return is_run_id(run) and _SLOT.fullmatch(run.removeprefix(f"score-{workload}-")) is not None
 
 
 def lease_id(run: str, role: str, ordinal: int) -> str:

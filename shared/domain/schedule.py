@@ -10,6 +10,7 @@ evenly. `every` counts elapsed time and knows no zone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,8 @@ from shared.domain.workload import Schedule
 
 MISFIRE_TOLERANCE = timedelta(minutes=5)  # with `misfire: skip`, how late a slot may still be run
 MAX_LISTED = 100
+MAX_QUEUED = 24  # slots that wait for the run before them
+SKIPPED_KEPT = 2 * MAX_LISTED
 _SECOND = timedelta(seconds=1)
 _STRIDE = timedelta(days=5)
 
@@ -44,6 +47,52 @@ class DueSlots(Wire):
     run: tuple[Slot, ...] = ()
     skipped: tuple[Slot, ...] = ()
     unlisted_until: datetime | None = None
+
+
+class Stretch(Wire):
+    """Every slot after `after` up to and including `until`."""
+
+    after: datetime
+    until: datetime
+
+
+class ScheduleRecord(Wire):
+    """How far a workload's slots were decided about: each up to `considered` was started, waits, or was skipped.
+
+    `skipped` are the newest of them by id; what a long outage skipped without listing it is in `unlisted`. `rhythm` is
+    the schedule that all this is about; `last_run` the run that a timer started last.
+    """
+
+    first_seen: datetime
+    considered: datetime
+    rhythm: str = ""
+    queued: tuple[Slot, ...] = ()
+    skipped: tuple[str, ...] = ()
+    unlisted: tuple[Stretch, ...] = ()
+    last_run: str | None = None
+
+    def moved(
+        self,
+        *,
+        considered: datetime,
+        last_run: str | None,
+        queued: Sequence[Slot],
+        skipped: Sequence[Slot],
+        unlisted_until: datetime | None,
+    ) -> ScheduleRecord:
+        """The record after the slots up to `considered` were decided about. The oldest of too many queued are skipped."""
+        dropped = queued[: max(0, len(queued) - MAX_QUEUED)]
+        fresh = tuple(sorted(slot.id for slot in (*skipped, *dropped)))
+        missed = (Stretch(after=self.considered, until=unlisted_until),) if unlisted_until else ()
+        return self.model_copy(
+            update={
+                "considered": considered,
+                "last_run": last_run,
+                "queued": tuple(queued[len(dropped) :]),
+                "skipped": (*self.skipped, *fresh)[-SKIPPED_KEPT:],
+                "unlisted": (*self.unlisted, *missed)[-SKIPPED_KEPT:],
+            }
+        )
 
 
 def due_slots(schedule: Schedule, since: datetime, now: datetime) -> DueSlots:
@@ -82,6 +131,10 @@ def next_slot(schedule: Schedule, after: datetime) -> Slot | None:
     """The first slot after `after`, or None if none comes any more."""
     at = _next(schedule, after.astimezone(UTC))
     return Slot(at=at) if at else None
+
+
+def is_slot(schedule: Schedule, slot: Slot) -> bool:
+    return next_slot(schedule, slot.at - timedelta.resolution) == slot
 
 
 def _next(schedule: Schedule, after: datetime) -> datetime | None:

@@ -37,7 +37,7 @@ def parse_spec[M: BaseModel](
     kinds: Mapping[str, type[M]],
     *,
     source: str,
-    known: Mapping[str, Collection[str] | None],
+    known: Mapping[str, Collection[str] | str | None],
 ) -> M:
     """The model of `text`, of the kind that its `kind` names. Raises SpecErrors with all faults of text and values.
 

@@ -26,6 +26,7 @@ from shared.domain.fields import (
     SizeName,
     WorkloadName,
     check_known,
+    check_not_reserved,
     refusal,
 )
 from shared.domain.times import (
@@ -60,6 +61,9 @@ def _known(what: str) -> AfterValidator:
 
 
 PlatformName = Annotated[str, _known("platform")]
+DataContainer = Annotated[
+    ContainerName, AfterValidator(lambda name, info: check_not_reserved(name, "container", info))
+]
 KnownSize = Annotated[SizeName, _known("size")]
 Count = Annotated[int, Field(strict=True, ge=1)]
 
@@ -87,6 +91,13 @@ class Schedule(Spec):
     misfire: Literal["run_once", "skip"] = "run_once"
     overlap: Literal["skip", "queue"] = "skip"
 
+    @property
+    def rhythm(self) -> str:
+        """What its slots are: two schedules with the same rhythm have the same ones."""
+        if self.every is not None and self.anchor is not None:
+            return f"every {duration_text(self.every)} from {self.anchor.isoformat()}"
+        return f"{self.cron} {self.time_zone}"
+
     @field_validator("anchor")
     @classmethod
     def _either_cron_or_every(cls, anchor: Moment | None, info: ValidationInfo) -> Moment | None:
@@ -112,7 +123,7 @@ class Input(Spec):
     what was written since the last published run, with none it takes everything each time.
     """
 
-    container: ContainerName
+    container: DataContainer
     prefix: BlobPrefix
     pattern: BlobPattern = "*.parquet"
     watermark: Literal["lastModified", "none"] = "lastModified"
@@ -182,7 +193,7 @@ class Limits(Spec):
 class Output(Spec):
     """Where the scores go: a folder of its own for each run."""
 
-    container: ContainerName
+    container: DataContainer
     path: OutputPath
 
 
@@ -222,17 +233,24 @@ _KINDS = {"BatchScoring": BatchScoring}
 
 
 def parse_workload(
-    text: str, *, source: str, platforms: Collection[str], sizes: Collection[str] | None = None
+    text: str,
+    *,
+    source: str,
+    platforms: Collection[str],
+    sizes: Collection[str] | None = None,
+    state_container: str = "",
 ) -> Workload:
     """The declaration in `text`. Raises SpecErrors with every fault in it; `source` names the file in them.
 
-    Given `sizes`, a size must be one of them. A text over MAX_BYTES is refused unread.
+    Given `sizes`, a size must be one of them; given `state_container`, no data is read from or written to it. A text
+    over MAX_BYTES is refused unread.
     """
     from shared.domain.spec import (
         parse_spec,
     )  # with PyYAML: loaded where a declaration is read, not by every worker
 
-    return parse_spec(text, _KINDS, source=source, known={"platform": platforms, "size": sizes})
+    known = {"platform": platforms, "size": sizes, "reserved container": state_container}
+    return parse_spec(text, _KINDS, source=source, known=known)
 
 
 def workload_schema(platforms: Collection[str]) -> dict[str, Any]:

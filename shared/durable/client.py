@@ -25,8 +25,15 @@ class Orchestrations:
         self._client = client
 
     async def start[I: Wire, O: Wire](self, step: Step[I, O], request: I, instance_id: str) -> None:
-        """Start an instance. Whether it may start is `start_once`'s business: an id is not a lock."""
-        await self._client.start_new(step.name, instance_id, wire.to_wire(request))
+        """Start an instance, unless one of that id is at work. One that is over would start again: an id is no lock."""
+        try:
+            await self._client.start_new(step.name, instance_id, wire.to_wire(request))
+        except (
+            Exception
+        ):  # each SDK says "there is one" in a type of its own: what counts is whether there is
+            look = await self.look(instance_id)
+            if look is None or look.is_over:
+                raise
 
     async def look(self, instance_id: str) -> InstanceLook | None:
         """One instance, or None if the hub does not know it."""
@@ -38,6 +45,13 @@ class Orchestrations:
     async def look_all(self, instance_ids: Iterable[str]) -> list[InstanceLook]:
         looks = await asyncio.gather(*(self.look(i) for i in instance_ids))
         return [look for look in looks if look]
+
+    async def list_at_work(self, step: Step[Any, Any]) -> list[InstanceLook]:
+        """Every instance of an orchestrator that is not over."""
+        states = df.OrchestrationRuntimeStatus
+        unfinished = [states.Pending, states.Running, states.ContinuedAsNew, states.Suspended]
+        statuses = await self._client.get_status_by(runtime_status=unfinished)
+        return [_look(s) for s in statuses if s.name == step.name]
 
     async def list(self, step: Step[Any, Any]) -> list[InstanceLook]:
         """Every instance of an orchestrator, newest first."""

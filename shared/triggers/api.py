@@ -17,14 +17,14 @@ from shared.azure import ledger
 from shared.domain import names
 from shared.domain.errors import AppError, ConflictError, Fault, NotFoundError, SpecErrors
 from shared.domain.report import InstanceLook, RunReport, build_report
-from shared.domain.schedule import Slot
+from shared.domain.schedule import Slot, is_slot, preview
 from shared.domain.scoring import ScoreRequest, batch_instance_id
-from shared.domain.workload import MAX_INSTANCES
+from shared.domain.workload import MAX_INSTANCES, BatchScoring
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
 from shared.triggers.problems import problem
 from shared.triggers.schedules import slot_request
-from shared.triggers.start import fingerprint_of, start_once
+from shared.triggers.start import find_at_work, fingerprint_of, is_claimed, start_once
 from shared.triggers.workloads import find_workload, load_workloads
 
 MAX_BODY_BYTES = 64 * 1024
@@ -60,7 +60,7 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
         raise _spec_error("Idempotency-Key", "must have 1 to 200 characters")
     who = f"http:{req.headers.get('x-ms-client-principal-name') or 'function key'}"
     if body.slot:
-        request = slot_request(workload, _slot(body.slot), started_by=who, reason=body.reason)
+        request = slot_request(workload, _slot(workload, body.slot), started_by=who, reason=body.reason)
         fingerprint = ""
     else:
         digest = hashlib.sha256(f"{workload.name}|{key}".encode()).hexdigest()[:16]
@@ -158,14 +158,20 @@ def _body(req: func.HttpRequest) -> StartRun:
         raise SpecErrors(source="body", faults=faults) from None
 
 
-def _slot(text: str) -> Slot:
+def _slot(workload: BatchScoring, text: str) -> Slot:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
         raise _spec_error("slot", f"{text!r} is not a time with a zone; for example 2026-03-01T02:00:00Z")
-    return Slot(at=at)
+    if workload.schedule is None:
+        raise _spec_error("slot", f"{workload.name} has no schedule; leave `slot` out")
+    slot = Slot(at=at)
+    if not is_slot(workload.schedule, slot):
+        near = ", ".join(s.at.isoformat() for s in preview(workload.schedule, at, 3))
+        raise _spec_error("slot", f"{text!r} is no slot of {workload.name}; the next ones are {near}")
+    return slot
 
 
 def _spec_error(path: str, message: str) -> SpecErrors:
@@ -174,12 +180,11 @@ def _spec_error(path: str, message: str) -> SpecErrors:
 
 async def _refuse_if_busy(orchestrations: Orchestrations, request: ScoreRequest) -> None:
     """Two runs of one workload at a time would list the same inputs; the one that has begun is named."""
-    record, _ = await asyncio.to_thread(ledger.read_schedule, request.workload.name)
-    last = record["last_run"] if record else None
-    look = await orchestrations.look(last) if last and last != request.run else None
-    if look and not look.is_over:
+    if await is_claimed(request.run):
+        return
+    if busy := await find_at_work(orchestrations, request.workload.name):
         raise ConflictError(
-            f"{last} of workload {request.workload.name} is at work; wait for it or cancel it", code="Busy"
+            f"{busy} of workload {request.workload.name} is at work; wait for it or cancel it", code="Busy"
         )
 
 

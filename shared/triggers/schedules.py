@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from shared.azure import ledger
 from shared.domain import names
 from shared.domain.errors import AppError
-from shared.domain.schedule import Slot, due_slots
+from shared.domain.schedule import ScheduleRecord, Slot, due_slots
 from shared.domain.scoring import ScoreRequest
-from shared.domain.workload import BatchScoring
+from shared.domain.workload import BatchScoring, Schedule
 from shared.durable.client import Orchestrations
-from shared.triggers.start import start_forgotten, start_once
+from shared.triggers.start import find_at_work, is_claimed, start_forgotten, start_once
 from shared.triggers.workloads import load_workloads
 
 logger = logging.getLogger(__name__)
-
-SKIPPED_KEPT = 50
 
 
 async def start_due_slots(client: Any, now: datetime) -> None:
@@ -30,47 +29,15 @@ async def start_due_slots(client: Any, now: datetime) -> None:
         logger.error("workload refused", extra={"faults": str(fault)})
     for workload in workloads.values():
         try:
-            await start_due(orchestrations, workload, now)
+            await _start_due(orchestrations, workload, now)
         except AppError as error:  # one workload's trouble is not the others'
             logger.error("slot not started", extra={"workload": workload.name, "error": str(error)})
-    await start_forgotten(orchestrations)
 
 
-async def start_due(orchestrations: Orchestrations, workload: BatchScoring, now: datetime) -> None:
-    """Start the workload's due slot and move its schedule record on.
-
-    The record only saves work and remembers what was skipped: that a slot runs once is the claim's doing. A workload
-    seen for the first time starts counting now; nothing fires because a schedule was switched on.
-    """
-    if workload.schedule is None:
-        return
-    record, etag = await asyncio.to_thread(ledger.read_schedule, workload.name)
-    if record is None:
-        await asyncio.to_thread(ledger.write_schedule, workload.name, _fresh_record(now), "")
-        return
-    since = datetime.fromisoformat(record["considered"])
-    due = due_slots(workload.schedule, since=since, now=now)
-    if not due.run and not due.skipped:
-        return
-    skipped = [slot.id for slot in due.skipped]
-    considered = now
-    for slot in due.run:
-        if await _is_busy(orchestrations, record["last_run"]):
-            if workload.schedule.overlap == "queue":
-                # Asked again at the next tick: the slot stays due until the run before it is over.
-                considered = slot.at - timedelta(microseconds=1)
-                break
-            skipped.append(slot.id)
-            logger.warning(
-                "slot skipped", extra={"workload": workload.name, "slot": slot.id, "busy": record["last_run"]}
-            )
-            continue
-        request = slot_request(workload, slot, started_by="timer")
-        await start_once(orchestrations, request)
-        record["last_run"] = request.run
-    record["considered"] = considered.isoformat()
-    record["skipped"] = [*record["skipped"], *skipped][-SKIPPED_KEPT:]
-    await asyncio.to_thread(ledger.write_schedule, workload.name, record, etag)
+async def start_forgotten_runs(client: Any) -> None:
+    """Start what a crash left claimed and not started."""
+    for run in await start_forgotten(Orchestrations(client)):
+        logger.warning("forgotten run started", extra={"run": run})
 
 
 def slot_request(workload: BatchScoring, slot: Slot, *, started_by: str, reason: str = "") -> ScoreRequest:
@@ -84,10 +51,69 @@ def slot_request(workload: BatchScoring, slot: Slot, *, started_by: str, reason:
     )
 
 
-def _fresh_record(now: datetime) -> dict[str, Any]:
-    return {"first_seen": now.isoformat(), "considered": now.isoformat(), "last_run": None, "skipped": []}
+async def _start_due(orchestrations: Orchestrations, workload: BatchScoring, now: datetime) -> None:
+    """Decide about the workload's slots up to `now`, and move its schedule record on.
+
+    That a slot runs once is the claim's doing; the record says how far slots were decided about, which of them wait and
+    which were skipped. Nothing fires because a schedule is new or was changed: its slots count from now on.
+    """
+    schedule = workload.schedule
+    if schedule is None:
+        return
+    found, etag = await asyncio.to_thread(ledger.read_schedule, workload.name)
+    if found is None:
+        fresh = ScheduleRecord(first_seen=now, considered=now, rhythm=schedule.rhythm)
+        await asyncio.to_thread(ledger.write_schedule, workload.name, fresh, etag)
+        return
+    record = ScheduleRecord.model_validate(found)
+    moved = await _decide(orchestrations, workload, schedule, record, now)
+    if moved != record:
+        await asyncio.to_thread(ledger.write_schedule, workload.name, moved, etag)
 
 
-async def _is_busy(orchestrations: Orchestrations, run: str | None) -> bool:
-    look = await orchestrations.look(run) if run else None
-    return look is not None and not look.is_over
+async def _decide(
+    orchestrations: Orchestrations,
+    workload: BatchScoring,
+    schedule: Schedule,
+    record: ScheduleRecord,
+    now: datetime,
+) -> ScheduleRecord:
+    """Start, queue or skip each slot that waits or is due. Gives the record of it."""
+    if record.rhythm not in ("", schedule.rhythm):  # it was changed since
+        record = record.model_copy(
+            update={"rhythm": schedule.rhythm, "considered": max(now, record.considered)}
+        )
+    due = due_slots(schedule, since=record.considered, now=now)
+    skipped, queued, last_run = list(due.skipped), [], record.last_run
+    for slot in (*record.queued, *due.run):
+        request = slot_request(workload, slot, started_by="timer")
+        if await is_claimed(request.run):
+            continue  # over HTTP, or by a tick that could not write the record
+        busy = await find_at_work(orchestrations, workload.name)
+        if busy is None:
+            await start_once(orchestrations, request)
+            last_run = request.run
+        elif schedule.overlap == "queue":
+            queued.append(slot)
+        else:
+            logger.warning("slot overlaps", extra={"workload": workload.name, "slot": slot.id, "busy": busy})
+            skipped.append(slot)
+    if not (due.run or skipped or due.unlisted_until) and tuple(queued) == record.queued:
+        return record
+    return record.moved(
+        considered=max(now, record.considered),
+        last_run=last_run,
+        queued=queued,
+        skipped=await _never_claimed(workload, skipped),
+        unlisted_until=due.unlisted_until,
+    )
+
+
+async def _never_claimed(workload: BatchScoring, slots: Sequence[Slot]) -> list[Slot]:
+    """Without the slots that somebody started over HTTP in the meantime."""
+    never = []
+    for slot in slots:
+        if not await is_claimed(names.score_run_id(workload.name, slot.id)):
+            logger.warning("slot skipped", extra={"workload": workload.name, "slot": slot.id})
+            never.append(slot)
+    return never

@@ -16,7 +16,11 @@ async def tick(timer: func.TimerRequest, client) -> None:  # type: ignore[no-unt
     """Start every slot that is due, once, however often or late this fires."""
     from shared.triggers import schedules  # here, for the reason that shared/durable/index.py gives
 
-    await schedules.start_due_slots(client, fired_at(timer))
+    if not timer.past_due:
+        # A firing made good at start-up stands for a moment that may be days ago: every slot of that moment would seem
+        # on time. The next firing, within a minute, stands for the present.
+        await schedules.start_due_slots(client, fired_at(timer))
+    await schedules.start_forgotten_runs(client)
 
 
 @bp.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)
@@ -29,7 +33,10 @@ async def reap(timer: func.TimerRequest, client) -> None:  # type: ignore[no-unt
 
 
 def fired_at(timer: func.TimerRequest) -> datetime:
-    """The occurrence this firing stands for, as the host says; the wall clock where the host keeps no schedule status."""
+    """The occurrence this firing stands for, as the host says; the wall clock where the host keeps no schedule status.
+
+    Fired by hand, it stands for the occurrence to come, at most a minute ahead.
+    """
     said = (timer.schedule_status or {}).get("Next")
     if not said:
         return datetime.now(UTC)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
-from shared.config import settings
+from shared.config import settings, state_container
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
 from shared.domain.workload import BatchScoring, parse_workload
@@ -18,7 +19,13 @@ def read_workload(path: Path) -> BatchScoring:
 
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1).decode("utf-8", errors="replace")
-    return parse_workload(text, source=path.name, platforms=tuple(platforms()), sizes=tuple(sizes()))
+    return parse_workload(
+        text,
+        source=path.name,
+        platforms=tuple(platforms()),
+        sizes=tuple(sizes()),
+        state_container=state_container(os.environ),
+    )
 
 
 @cache

@@ -77,3 +77,16 @@ def test_only_our_names_parse(text: str) -> None:
 def test_a_job_s_id_tells_batch_and_epoch() -> None:
     assert names.job_id(0, 1) == "b00-e1"
     assert names.job_id(31, 2) == "b31-e2"
+
+
+@given(WORKLOADS, SLOTS, WORKLOADS)
+def test_a_run_belongs_to_one_workload(workload: str, slot: str, other: str) -> None:
+    run = names.score_run_id(workload, slot)
+    assert names.is_run_of(run, workload)
+    assert names.is_run_of(run, other) == (other == workload)
+    assert not names.is_run_of(run, f"{workload}-manual-0123456789abcdef")
+    assert not names.is_run_of(f"{run}.b00", workload)
+
+
+def test_a_workload_that_begins_like_another_is_not_that_one() -> None:
+    assert not names.is_run_of("score-flights-nightly-20130201T020000Z", "flights")

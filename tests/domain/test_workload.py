@@ -348,3 +348,13 @@ def test_the_schema_refuses_unknown_keys_everywhere() -> None:
     for path in ("extra", "schedule.extra", "input.extra", "compute.extra", "limits.extra", "output.extra"):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(yaml.safe_load(changed(path, 1)), schema)
+
+
+@pytest.mark.parametrize("path", ["input.container", "output.container"])
+def test_the_apps_own_records_are_nobodys_data(path: str) -> None:
+    text = changed(path, "muster")
+    with pytest.raises(SpecErrors) as refused:
+        parse_workload(text, source="w.yaml", platforms=PLATFORMS, state_container="muster")
+    (fault,) = refused.value.faults
+    assert (fault.path, fault.message) == (path, "'muster' holds the app's own records")
+    assert parse_workload(text, source="w.yaml", platforms=PLATFORMS, state_container="other")
