@@ -21,12 +21,15 @@ def main() -> int:
         "--speed", type=float, default=20.0, help="how many times faster than the wall the local clock runs"
     )
     once.add_argument("--resume", action="store_true", help="carry on with the run that was cut off")
+    once.add_argument(
+        "--state", type=Path, default=STATE / "run", help="folder that keeps the world of this run"
+    )
     stay = commands.add_parser("serve", help="keep the stack up until Ctrl-C")
     stay.add_argument("--port", type=int, default=0)
     stay.add_argument("--speed", type=float, default=1.0)
     options = parser.parse_args()
     if options.command == "run":
-        return run.main(STATE / "run", speed=options.speed, resume=options.resume)
+        return run.main(options.state, speed=options.speed, resume=options.resume)
     return serve.main(STATE, port=options.port, speed=options.speed)
 
 

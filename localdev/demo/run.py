@@ -50,9 +50,12 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
 def _prepare(world: World, workload: BatchScoring) -> str:
     """Data and champion in place, the clock shortly before the next slot. Gives the id of the run that will come."""
     remembered = world.state / "run-id"
-    if remembered.exists():
-        return remembered.read_text()
     service = blob_service(world.environment["MUSTER_STORAGE_ACCOUNT_URL"])
+    seen = service.get_blob_client("muster", f"schedules/{workload.name}.json")
+    if (
+        remembered.exists() and seen.exists()
+    ):  # else the app has not seen the declaration: that slot will never fire
+        return remembered.read_text()
     listed = flights.upload_month(
         service.get_container_client(workload.input.container), workload.input.prefix
     )
