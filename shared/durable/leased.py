@@ -45,7 +45,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Released:
-    """`stopped` is when compute was read back as no longer billing."""
+    """`stopped` is when compute was read back as no longer billing, and never again as billing."""
 
     remains: Remains
     stopped: datetime
@@ -103,23 +103,36 @@ def release(flow: Flow, lease: Lease) -> Steps[Released]:
     """
     yield from flow.sit_out_the_rest()
     deadline = flow.now + RELEASE_DEADLINE
+    meter = _Meter()
     look_in_s = yield from _try(flow, contracts.BEGIN_RELEASE, lease)
     remains = yield from _watch(
-        flow, lease, look_in_s, deadline, "deallocation", lambda left: not left.bills_compute
+        flow, lease, meter, look_in_s, deadline, "deallocation", lambda left: not left.bills_compute
     )
-    stopped = flow.now
     while not remains.is_gone and flow.now < deadline:
         look_in_s = yield from _try(flow, contracts.BEGIN_DELETE, lease)
-        remains = yield from _watch(flow, lease, look_in_s, deadline, "deletion", lambda left: left.is_gone)
+        remains = yield from _watch(
+            flow, lease, meter, look_in_s, deadline, "deletion", lambda left: left.is_gone
+        )
         if remains.is_gone:
             yield from flow.sleep(CONFIRM_AFTER_S)
             remains = yield from _look(flow, lease, contracts.CONFIRM_RELEASE)
-    return Released(remains=remains, stopped=stopped)
+    return Released(remains=remains, stopped=meter.stopped or flow.now)
+
+
+@dataclass
+class _Meter:
+    """Since when no look has found the machine billing. A single 404 may be wrong, and a deallocation refused."""
+
+    stopped: datetime | None = None
+
+    def note(self, remains: Remains, at: datetime) -> None:
+        self.stopped = None if remains.bills_compute else self.stopped or at
 
 
 def _watch(
     flow: Flow,
     lease: Lease,
+    meter: _Meter,
     look_in_s: float,
     deadline: datetime,
     what: str,
@@ -131,6 +144,7 @@ def _watch(
         flow.status("releasing", waiting_for=f"{what} of {lease.offer}", next_look_s=look_in_s)
         yield from flow.sleep(look_in_s)
         remains = yield from _look(flow, lease)
+        meter.note(remains, flow.now)
         if is_over(remains) or flow.now >= deadline:
             break
         look_in_s = remains.poll_after_s
