@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from shared.domain.lease import Lease
 from shared.domain.offers import Offer
 from shared.domain.wire import Wire
 
 
 class Charge(Wire):
-    """One machine's bill: from the request that created it until it was read back as no longer billing."""
+    """One machine's bill: compute until it was read back as deallocated (`until`), its disk until that was `gone`."""
 
     lease: str
     epoch: int
@@ -20,23 +21,27 @@ class Charge(Wire):
     nodes: int = 1
     since: datetime
     until: datetime
+    gone: datetime
     usd: float
 
-    @property
-    def minutes(self) -> float:
-        return (self.until - self.since).total_seconds() / 60
+
+def charge(lease: Lease, *, since: datetime, until: datetime, gone: datetime) -> Charge:
+    """charge(a machine at 0.20 USD/h for 30 minutes, its disk at 0.02 for 45) -> 0.115 USD. Never negative."""
+    offer = lease.offer
+    usd = _hours(since, until) * offer.price_usd_per_hour + _hours(since, gone) * offer.disk_usd_per_hour
+    return Charge(
+        lease=lease.id, epoch=lease.epoch, offer=offer, nodes=lease.nodes,
+        since=since, until=until, gone=gone, usd=round(usd * lease.nodes, 6),
+    )  # fmt: skip
 
 
-def charge(*, lease: str, epoch: int, offer: Offer, nodes: int, since: datetime, until: datetime) -> Charge:
-    """charge(0.20 USD/h, 1 node, 30 minutes) -> 0.10 USD. Never negative."""
-    hours = max(0.0, (until - since).total_seconds()) / 3600
-    usd = round(hours * offer.price_usd_per_hour * nodes, 6)
-    return Charge(lease=lease, epoch=epoch, offer=offer, nodes=nodes, since=since, until=until, usd=usd)
+def _hours(since: datetime, until: datetime) -> float:
+    return max(0.0, (until - since).total_seconds()) / 3600
 
 
 def worst_case_usd(offer: Offer, *, machines: int, ttl_s: float) -> float:
     """What a run could cost at most: every machine for its whole time to live."""
-    return round(offer.price_usd_per_hour * machines * ttl_s / 3600, 6)
+    return round(offer.usd_per_hour * machines * ttl_s / 3600, 6)
 
 
 class RunCost(Wire):

@@ -13,13 +13,19 @@ class Priority(StrEnum):
 
 
 class Offer(Wire):
-    """One size in one region at one priority. Price in USD per hour of one node, from the price book."""
+    """One size in one region at one priority. Prices in USD per hour of one node and of its disk, from the price book."""
 
     size: str
     region: str
     priority: Priority = Priority.REGULAR
     vcpus: int = 1
     price_usd_per_hour: float = 0.0
+    disk_usd_per_hour: float = 0.0
+
+    @property
+    def usd_per_hour(self) -> float:
+        """A node with its disk, while it is not deallocated."""
+        return self.price_usd_per_hour + self.disk_usd_per_hour
 
     def __str__(self) -> str:
         spot = " spot" if self.priority is Priority.SPOT else ""
@@ -69,7 +75,7 @@ def choose_offer(headroom: tuple[Headroom, ...]) -> Choice:
         if not look.available:
             reasons.append(f"{look.offer}: {look.reason}")
         else:
-            reasons.append(f"{look.offer}: taken at ${look.offer.price_usd_per_hour:.4f}/h")
+            reasons.append(f"{look.offer}: taken at ${look.offer.usd_per_hour:.4f}/h")
             return Choice(offer=look.offer, reasons=tuple(reasons))
     return Choice(offer=None, reasons=tuple(reasons))
 

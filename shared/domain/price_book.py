@@ -147,7 +147,14 @@ def offers_for(
     wanted = [find_size(name) for name in size_names]
     places = [_find_region(name) for name in region_names]
     offers = tuple(
-        Offer(size=size.name, region=place, priority=each, vcpus=size.vcpus, price_usd_per_hour=price)
+        Offer(
+            size=size.name,
+            region=place,
+            priority=each,
+            vcpus=size.vcpus,
+            price_usd_per_hour=price,
+            disk_usd_per_hour=OS_DISK_USD_PER_HOUR,
+        )
         for each in PRIORITIES[priority]
         for place in places
         for size in wanted

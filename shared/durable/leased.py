@@ -79,7 +79,7 @@ def leased[T](
 def provision(flow: Flow, lease: Lease) -> Steps[Machine]:
     """Create the lease's machine and wait until it is ready. Raises CapacityError, LeaseLost after the boot deadline."""
     flow.status("provisioning", waiting_for=f"create {lease.offer}", lease=lease.id, billing_since=flow.now,
-                usd_per_hour=lease.offer.price_usd_per_hour * lease.nodes)  # fmt: skip
+                usd_per_hour=lease.offer.usd_per_hour * lease.nodes)  # fmt: skip
     operation = yield from flow.call(contracts.BEGIN_PROVISION, lease)
     deadline, poll_s = min(flow.now + BOOT_DEADLINE, lease.deadline), operation.poll_after_s
     while True:
@@ -179,14 +179,7 @@ def _release_and_record(
 ) -> Steps[None]:
     released = yield from release(flow, lease)
     held.remains = () if released.remains.is_gone else released.remains.names(lease)
-    held.charge = charge(
-        lease=lease.id,
-        epoch=lease.epoch,
-        offer=lease.offer,
-        nodes=lease.nodes,
-        since=since,
-        until=released.stopped,
-    )
+    held.charge = charge(lease, since=since, until=released.stopped, gone=flow.now)
     yield from flow.call(contracts.CLOSE_LEASE, LeaseClosing(lease=lease, at=flow.now, remains=held.remains))
     after = f"{len(held.remains)} resources left" if held.remains else "absent"
     yield from trail.write("lease closed", lease.id, why=why, before="held", after=after)

@@ -120,7 +120,7 @@ async def get_leases(req: func.HttpRequest, orchestrations: Orchestrations) -> f
     leases = [
         {
             "id": o.lease.id, "owner": o.lease.owner, "epoch": o.lease.epoch, "platform": o.lease.platform,
-            "machine": str(o.lease.offer), "usdPerHour": o.lease.offer.price_usd_per_hour * o.lease.nodes,
+            "machine": str(o.lease.offer), "usdPerHour": o.lease.offer.usd_per_hour * o.lease.nodes,
             "since": _text(o.at), "deadline": _text(o.lease.deadline),
         }
         for o in openings
