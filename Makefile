@@ -5,7 +5,7 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 
-.PHONY: help setup run serve test lint types schema bench clean
+.PHONY: help setup run serve test mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -20,6 +20,9 @@ serve: setup ## the same stack, kept up until Ctrl-C
 
 test: setup ## every test (about 15 minutes on 2 cores)
 	$(PY) -m pytest
+
+mutants: setup ## take one guard at a time out of a copy of the product: each must turn a test red
+	$(PY) -m tests.mutants $(NAME)
 
 lint: setup ## style, types, and the house's own rules
 	.venv/bin/ruff check .
