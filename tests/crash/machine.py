@@ -36,6 +36,7 @@ from tests.crash.wire import no_answer
 
 HORIZON = timedelta(hours=4)
 RESTART_S = 5.0
+STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
 _STEPS = 200_000
 
@@ -67,11 +68,12 @@ class Machine:
         self.clock = VirtualClock()
         self.cloud = Cloud(self.clock, self._start_agent)
         self.points: list[Point] = []
-        self.crashes = 0
+        self.crashes = self.stalls = 0
         self._quiet: set[str] = set()  # the timers that fired after everything was over, and found nothing to do
         self._hub_path = folder / "hub.sqlite"
         self._acts = list(scenario.acts)
         self._strands: list[Strand] = []  # of the app's process
+        self._zombies: list[Strand] = []  # of workers that were out of sight for too long, and still go on
         self._agents: list[AgentRun] = []
         self._asked: dict[str, Callable[[], None]] = {}
         self._restarted: list[Callable[[], None]] = []
@@ -83,7 +85,7 @@ class Machine:
         self._timers = [(_next_minute(self.started), "tick"), (_next_minute(self.started) - 30, "reap")]
         heapq.heapify(self._timers)
         scenario.land(self.cloud.storage.put)
-        for fault in scenario.faults:
+        for fault in (*scenario.faults, *plan.faults()):
             self.cloud.world.faults.add(fault)
         for region, cores in scenario.quotas.items():
             self.cloud.world.quotas[region]["standardDSv5Family"] = cores
@@ -105,7 +107,7 @@ class Machine:
         raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
 
     def close(self) -> None:
-        for strand in self._strands:
+        for strand in (*self._strands, *self._zombies):
             strand.kill()
         for agent in self._agents:
             agent.strand.kill()
@@ -275,10 +277,16 @@ class Machine:
 
     def _all_strands(self) -> Iterator[Strand]:
         yield from self._strands
+        yield from self._zombies
         yield from (a.strand for a in self._agents if not a.strand.over)
 
     def _resume(self, strand: Strand) -> None:
         strand.resume()
+        if strand in self._zombies:
+            self._resumed_zombie(strand)
+            return
+        if not strand.over and isinstance(strand.token, Work) and strand.wake > self.clock.time() + STALL_S:
+            self._lose_sight_of(strand)
         if not strand.over or _kind(strand) == "agent":
             return
         self._strands.remove(strand)
@@ -290,6 +298,24 @@ class Machine:
             app.activity_response(strand.token.item, strand.result, strand.error)
         )
         self._dead = self._point("activity", f"{strand.name} | answered") is Verdict.DIE
+
+    def _lose_sight_of(self, strand: Strand) -> None:
+        """The hub takes the worker for dead and gives its item to another; the worker only sleeps."""
+        self._strands.remove(strand)
+        self._zombies.append(strand)
+        self.stalls += 1
+        self._session.abandon(strand.token.item)
+
+    def _resumed_zombie(self, strand: Strand) -> None:
+        """It answers late, as if nothing had been; a crash of the host was another host's."""
+        self._dead = False if isinstance(strand.error, Killed) else self._dead
+        if not strand.over:
+            return
+        self._zombies.remove(strand)
+        if self._hub is not None and not isinstance(strand.error, Killed):
+            self._session.complete_activity(
+                app.activity_response(strand.token.item, strand.result, strand.error)
+            )
 
     def _fire(self) -> None:
         moment, name = heapq.heappop(self._timers)
@@ -360,8 +386,8 @@ class Machine:
             return "the app is down"
         if not self._root_over():
             return "the run is not over"
-        if self._strands:
-            return f"{self._strands[0].name} is at work"
+        if at_work := [*self._strands, *self._zombies]:
+            return f"{at_work[0].name} is at work"
         if left := self.left_in_azure():
             return f"{left[0]} is left"
         if open_ := self.cloud.storage.names("muster", "leases/open/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine, Point
@@ -22,6 +22,10 @@ class Plan:
     """Nothing goes wrong."""
 
     name = "fault-free"
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Faults to arm in the simulated Azure, besides the scenario's."""
+        return []
 
     def at(self, machine: Machine, point: Point) -> Verdict:
         return Verdict.GO_ON

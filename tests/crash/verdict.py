@@ -66,11 +66,17 @@ def violations(machine: Machine, baseline: Baseline | None = None, *, strict: bo
 
 
 def _never_too_long(machine: Machine) -> Iterator[str]:
-    """I1: nothing bills five minutes beyond its lease's deadline."""
+    """I1: nothing bills five minutes beyond its lease's deadline, or beyond Azure's last refusal to take it away."""
     now = machine.clock.time()
+    refused: dict[str, float] = {}
+    for event in machine.cloud.world.events.since(type_="request"):
+        if event["method"] in ("DELETE", "POST") and event["status"] >= 400:
+            refused[_name(event["resource_id"])] = event["at"]
     for line in machine.cloud.world.meter.lines(now):
         deadline = datetime.fromisoformat(line.tags["muster-deadline"])
-        if (line.ended or now) > (deadline + LATE).timestamp():
+        vm = f"vm-{line.tags['muster-lease']}-e{line.tags['muster-epoch']}"
+        latest = max(deadline.timestamp(), refused.get(vm, 0.0)) + LATE.total_seconds()
+        if (line.ended or now) > latest:
             yield f"I1 {_name(line.resource_id)} billed beyond its deadline {deadline}"
 
 
@@ -123,13 +129,13 @@ def _as_without_faults(machine: Machine, baseline: Baseline, *, strict: bool) ->
             yield f"I10 {counts} machines and jobs, without crashes {(baseline.machines, baseline.jobs)}"
         if found != baseline.published:
             yield f"I6 other bytes: {_differences(found, baseline.published)}"
-    elif found and _comparable(found) != _comparable(baseline.published) and baseline.published:
+    elif f"{OUTPUT}_SUCCESS" in found and _comparable(found) != _comparable(baseline.published):
         yield f"I6 other bytes: {_differences(found, baseline.published)}"
 
 
 def _comparable(found: Mapping[str, bytes]) -> dict[str, Any]:
     """How often an input was tried, and whether a machine's death had it set aside, is no part of the result."""
-    manifest = json.loads(found[f"{OUTPUT}_MANIFEST.json"]) if found else {"items": []}
+    manifest = json.loads(found.get(f"{OUTPUT}_MANIFEST.json", '{"items": []}'))
     items = [{key: value for key, value in item.items() if key != "attempts"} for item in manifest["items"]]
     return {name: data for name, data in found.items() if "/part-" in name} | {"items": items}
 
@@ -152,7 +158,7 @@ def _one_machine_at_a_time(machine: Machine) -> Iterator[str]:
 
 
 def _closed_stays_closed(machine: Machine) -> Iterator[str]:
-    """I11: what was created under an epoch after its lease was closed is gone five minutes later."""
+    """I11: what was created under an epoch after its lease was closed is gone, or stopped, five minutes later."""
     storage = machine.cloud.storage
     closed = {}
     for name in storage.names("muster", "leases/closed/"):
@@ -161,8 +167,12 @@ def _closed_stays_closed(machine: Machine) -> Iterator[str]:
     for name, event in _births(machine).items():
         if name not in closed:
             yield f"I20 the lease of {name} was never closed"
-        elif event["at"] > closed[name].timestamp():
-            yield f"I11 {name} was created after its lease was closed"
+            continue
+        for line in machine.cloud.world.meter.lines(machine.clock.time()):
+            late_s = (line.ended or machine.clock.time()) - line.started
+            born_late = event["at"] > closed[name].timestamp()
+            if _name(line.resource_id) == name and born_late and late_s > LATE.total_seconds():
+                yield f"I11 {name} was created after its lease was closed, and billed for {late_s:.0f} s"
 
 
 def _tagged_from_birth(machine: Machine) -> Iterator[str]:
