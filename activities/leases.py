@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from shared.azure import ledger
 from shared.domain.audit import AuditEntry, AuditLink
 from shared.domain.cost import RunCost
-from shared.domain.lease import TAG_LEASE, LeaseClosing, LeaseOpening, OwnedResource
+from shared.domain.lease import TAG_EPOCH, TAG_LEASE, Inventory, LeaseClosing, LeaseOpening, OwnedResource
 from shared.domain.upkeep import MAX_PER_PASS, Overdue, ReapRequest, Removal, is_settled, reason_to_remove
 from shared.durable import contracts
 from shared.durable.blueprint import activity
@@ -38,7 +40,8 @@ def settle_lease(closing: LeaseClosing) -> Nothing:
 def list_leases(request: ReapRequest) -> Overdue:
     """Everything in Azure under this app's tags that is nobody's any more, and open leases of which nothing is left.
 
-    The records are read before Azure is listed: a lease that opens meanwhile is not looked at in this pass.
+    The records are read before Azure is listed: a lease that opens meanwhile is not looked at in this pass. Whether a
+    lease was closed is asked only for what has no open record, which in order is nothing at all.
     """
     owners_over = frozenset(request.owners_over)
     open_leases = [opening.lease for opening in ledger.open_leases()]
@@ -46,10 +49,17 @@ def list_leases(request: ReapRequest) -> Overdue:
     now = max(inventory.now for inventory in inventories.values())
     removals: list[Removal] = []
     found: list[OwnedResource] = []
+    closed = _closed({(lease.id, str(lease.epoch)) for lease in open_leases}, inventories.values())
     for name, inventory in inventories.items():
         found += inventory.resources
         for resource in inventory.resources:
-            if reason := reason_to_remove(resource, now=inventory.now, owners_over=owners_over):
+            reason = reason_to_remove(
+                resource,
+                now=inventory.now,
+                owners_over=owners_over,
+                is_closed=_lease_of(resource) in closed,
+            )
+            if reason:
                 removals.append(Removal(platform=name, resource=resource, reason=reason))
     settled = [lease for lease in open_leases if is_settled(lease, found, now=now, owners_over=owners_over)]
     return Overdue(
@@ -59,6 +69,16 @@ def list_leases(request: ReapRequest) -> Overdue:
         - len({r.resource.tags.get(TAG_LEASE) for r in removals}),
         now=now,
     )
+
+
+def _closed(open_: set[tuple[str, str]], inventories: Iterable[Inventory]) -> set[tuple[str, str]]:
+    """Leases, by id and epoch, of which something is left though their end is on record."""
+    found = {_lease_of(resource) for inventory in inventories for resource in inventory.resources}
+    return {(lease, epoch) for lease, epoch in found - open_ if ledger.is_epoch_closed(lease, epoch)}
+
+
+def _lease_of(resource: OwnedResource) -> tuple[str, str]:
+    return resource.tags.get(TAG_LEASE, ""), resource.tags.get(TAG_EPOCH, "")
 
 
 @activity(contracts.REMOVE_RESOURCE)

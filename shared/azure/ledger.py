@@ -109,7 +109,11 @@ def read_progress(run: str, job: str) -> Progress:
 
 
 def _lease_path(folder: str, lease: Lease) -> str:
-    return f"leases/{folder}/{lease.id}-e{lease.epoch}.json"
+    return _epoch_path(folder, lease.id, str(lease.epoch))
+
+
+def _epoch_path(folder: str, lease: str, epoch: str) -> str:
+    return f"leases/{folder}/{lease}-e{epoch}.json"
 
 
 def open_lease(opening: LeaseOpening) -> None:
@@ -132,6 +136,11 @@ def settle_lease(closing: LeaseClosing) -> None:
 
 def is_lease_closed(lease: Lease) -> bool:
     return blob.exists(_container(), _lease_path("closed", lease))
+
+
+def is_epoch_closed(lease: str, epoch: str) -> bool:
+    """The same for what a resource's tags say. Tags that cannot be ours name no record."""
+    return (lease + epoch).isalnum() and blob.exists(_container(), _epoch_path("closed", lease, epoch))
 
 
 def open_leases() -> Iterator[LeaseOpening]:

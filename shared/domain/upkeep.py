@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from shared.domain.lease import TAG_LEASE, TAG_OWNER, Lease, OwnedResource, TagFault, deadline_of
+from shared.domain.lease import TAG_EPOCH, TAG_LEASE, TAG_OWNER, Lease, OwnedResource, TagFault, deadline_of
 from shared.domain.wire import Wire
 
 MAX_PER_PASS = 12  # a wrong idea must not empty the group in a minute; the next pass goes on
@@ -40,13 +40,18 @@ class ReapReport(Wire):
     alive: int = 0
 
 
-def reason_to_remove(resource: OwnedResource, *, now: datetime, owners_over: frozenset[str]) -> str | None:
+def reason_to_remove(
+    resource: OwnedResource, *, now: datetime, owners_over: frozenset[str], is_closed: bool = False
+) -> str | None:
     """Why this resource must go, or None while its lease is alive.
 
     Its deadline passed (two minutes' grace, in which the run's own release may still be at work), its deadline cannot
-    be read, or its owner is over.
+    be read, its owner is over, or its lease was closed under the epoch it bears: a late copy of the creating call made
+    it, and nobody knows of it.
     """
     owner = resource.tags.get(TAG_OWNER, "")
+    if is_closed:
+        return f"its lease was closed under epoch {resource.tags.get(TAG_EPOCH)}"
     if owner in owners_over:
         return f"its owner {owner} is over"
     try:

@@ -128,6 +128,17 @@ def test_the_reaper_names_every_piece_of_a_lease_that_is_over_and_why(cloud: Clo
     assert late == [f"its deadline {lease.deadline.isoformat()} passed"] * pieces
 
 
+def test_a_machine_that_a_late_call_made_after_the_release_is_taken_away(cloud: Cloud, lease: Lease) -> None:
+    _open(cloud, lease)
+    cloud.ready(DSVM, lease)
+    assert _removed(_pass(), lease) == []
+
+    _close(cloud, lease)
+
+    assert all("closed under epoch 1" in reason for reason in _removed(_pass(), lease))
+    assert _removed(_pass(), lease)
+
+
 def test_the_reaper_takes_everything_away_pass_by_pass(cloud: Cloud, lease: Lease) -> None:
     cloud.ready(DSVM, lease)
     for _ in range(10):

@@ -37,6 +37,12 @@ def test_a_machine_whose_owner_is_over_goes_before_its_deadline() -> None:
     assert reason_to_remove(machine(), now=early, owners_over=frozenset({"score-a-2"})) is None
 
 
+def test_a_machine_whose_lease_is_closed_goes_at_once() -> None:
+    early = NOW - timedelta(hours=3)
+    reason = reason_to_remove(machine(), now=early, owners_over=frozenset(), is_closed=True)
+    assert "closed under epoch 1" in (reason or "")
+
+
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01T00:00:00Z"])
 def test_a_deadline_that_cannot_be_read_counts_as_past(text: str) -> None:
     reason = reason_to_remove(
