@@ -1,4 +1,4 @@
-"""Runs as far as their activities need them: a declaration of their own, frozen inputs, and scores as an agent leaves them."""
+"""Runs as far as their activities need them: a declaration, frozen inputs, and scores as an agent leaves them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ class Run:
 
     @property
     def shards(self) -> list[Shard]:
-        return [Shard.model_validate(shard) for shard in ledger.read(self.inputs.manifest.blob)["shards"]]
+        frozen = blob.read_json(self.inputs.manifest.container, self.inputs.manifest.blob)
+        return [Shard.model_validate(shard) for shard in frozen["shards"]]
 
     @property
     def publishing(self) -> PublishRequest:

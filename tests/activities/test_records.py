@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from activities import data, leases
-from shared.azure import ledger
+from shared.azure import blob, ledger
 from shared.domain.audit import GENESIS, AuditEntry
 from shared.domain.cost import RunCost
 from shared.domain.errors import ConflictError
@@ -44,7 +44,7 @@ def test_a_run_s_outcome_and_cost_are_written_once() -> None:
     with pytest.raises(ConflictError):
         leases.record_cost(RunCost(run=run, usd=0.0))
 
-    assert ledger.read(f"runs/{run}/outcome.json")["state"] == "Failed"
+    assert blob.read_json("muster", f"runs/{run}/outcome.json")["state"] == "Failed"
 
 
 def test_no_audit_record_takes_another_s_number(cloud: Cloud) -> None:
