@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -137,12 +137,18 @@ class Bench:
         self.put(self.state, blob, data)
         return BlobReference(self.state, blob, hashlib.sha256(data).hexdigest())
 
-    def start(self, *, client_id: str = CLIENT_ID, reference: str | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        *,
+        client_id: str = CLIENT_ID,
+        reference: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         reference = reference or job_reference(ACCOUNT_URL, self.stored_job(), client_id)
         process = subprocess.Popen(
             [sys.executable, "-m", "node.agent", reference],
             cwd=ROOT,
-            env=self.estate.env,
+            env={**self.estate.env, **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,

@@ -9,6 +9,11 @@ from typing import Any
 import pandas
 import pyarrow
 import pyarrow.parquet
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tests.node.jobs import Bench, as_parquet, some_rows
 
@@ -162,3 +167,24 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(bench: Bench, new_benc
 
     assert list(bench.parts().values()) == list(other.parts().values())
     assert len({json.dumps(bench.record(f"0000{n}")["output"]["sha256"]) for n in range(3)}) == 3
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), GaussianNB()], ids=lambda e: type(e).__name__)
+def test_the_bytes_are_those_of_any_other_processor(bench: Bench, estimator: Any) -> None:
+    """BLAS and numpy would use other kernels there, whose last bits differ."""
+    frame = pandas.concat([some_rows(seed) for seed in range(5)])
+    late = ((frame["distance"] + frame["hour"] * 90) % 700 > 350).astype(int)
+    bench.sklearn(make_pipeline(StandardScaler(), estimator).fit(frame[["distance", "hour"]], late))
+    shard = bench.shard(
+        *(bench.item(f"flights/{day}.parquet", as_parquet(some_rows(day, 2000))) for day in range(4))
+    )
+    assert bench.score(env={"OPENBLAS_CORETYPE": "SkylakeX", "NPY_DISABLE_CPU_FEATURES": ""})[0] == 0
+    parts = bench.parts()
+    for name in (*bench.names(bench.scores), f"runs/{bench.run}/shards/{shard}.json"):
+        container = bench.scores if name.endswith(".parquet") else bench.state
+        bench.estate.blobs.get_blob_client(container, name).delete_blob()
+    assert (
+        bench.score(env={"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4"})[0]
+        == 0
+    )
+    assert bench.parts() == parts != {}
