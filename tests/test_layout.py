@@ -111,6 +111,15 @@ def test_every_step_of_the_table_is_indexed_and_found_in_its_home() -> None:
     assert int(found) > 20
 
 
+def test_every_route_needs_a_function_key() -> None:
+    levels = _python(
+        "import function_app\n"
+        "bindings = [b for f in function_app.app.get_functions() for b in f.get_bindings_dict()['bindings']]\n"
+        "print(sorted({b['authLevel'].value for b in bindings if b['type'] == 'httpTrigger'}))"
+    )
+    assert levels == "['function']"
+
+
 def test_the_app_imports_from_what_is_deployed(tmp_path: Path) -> None:
     """A copy made by .funcignore must be whole: nothing deployed leans on what stays behind."""
     ignored = [line.strip() for line in (ROOT / ".funcignore").read_text().splitlines() if line.strip()]
