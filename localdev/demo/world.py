@@ -49,6 +49,7 @@ class World:
             ENVIRONMENT_VARIABLE: str(self.clock.path),
             "MUSTER_LOCAL_WORK": str(self.state / "local"),
         }
+        self._environment_before = dict(os.environ)
         os.environ.update(self.environment)
         settings.cache_clear()  # this process may have lived in another world before
         self.control_url = self._simulator.control_url
@@ -62,6 +63,8 @@ class World:
         self.stop_app()
         stop_local_jobs()
         self._simulator.__exit__(kind, error, trace)
+        os.environ.clear()
+        os.environ.update(self._environment_before)
 
     def start_app(self) -> None:
         """Run the app in a process of its own, as Azure would. Raises RuntimeError with its log if it does not start."""

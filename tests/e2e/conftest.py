@@ -12,7 +12,7 @@ from tests.support.checker import violations
 from tests.support.estate import Estate, estate
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     with estate(tmp_path_factory.mktemp("world"), DECLARATIONS) as running:
         yield running
