@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.support.estate import Estate, declaration, estate, wait
+from tests.support.estate import Estate, declaration, estate
 
 SIZES = (100, 1_000, 10_000)
 MOST_EVENTS = 200
@@ -78,7 +78,8 @@ def agent_seconds(here: Estate, run: str, *, fallback: float) -> float:
     """From the job's being written to the agent's last word, by Blob Storage's own stamps."""
     job = here.state.get_blob_client(f"runs/{run}/jobs/b00-e1.json").get_blob_properties()
     last = here.state.get_blob_client(f"runs/{run}/progress/b00-e1.json").get_blob_properties()
-    return min(fallback + 1, (last.last_modified - job.last_modified).total_seconds())
+    seconds: float = (last.last_modified - job.last_modified).total_seconds()
+    return min(fallback + 1, seconds)
 
 
 if __name__ == "__main__":
