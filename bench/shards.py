@@ -41,9 +41,7 @@ def main(sizes: tuple[int, ...]) -> int:
             land(here, name, n)
             began = time.monotonic()
             run = here.start(name)
-            wait(
-                lambda run=run: here.world.api(f"runs/{run.id}")[1]["percent"] > 0, "the agent to begin", 600
-            )
+            here.until(run, lambda report: report["percent"] > 0, 600)
             first = time.monotonic()
             here.finish(run, seconds=1800)
             whole = time.monotonic() - began

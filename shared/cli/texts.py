@@ -65,9 +65,10 @@ def _outcome(outcome: dict[str, Any] | None) -> list[str]:
     ]
     receipt = outcome["receipt"]
     if receipt:
+        where = f"{receipt['manifest']['container']}/{receipt['manifest']['blob']}"
         lines.append(
-            f"  receipt      {receipt['manifest']['container']}/{receipt['manifest']['blob']}: {receipt['listed']} listed "
-            f"= {receipt['scored']} scored + {receipt['quarantined']} quarantined, {receipt['rows']} rows"
+            f"  receipt      {where}: {receipt['listed']} listed = {receipt['scored']} scored + "
+            f"{receipt['quarantined']} quarantined, {receipt['rows']} rows"
         )
     lines += [f"  offer        {reason}" for reason in outcome["offers"]]
     return lines
