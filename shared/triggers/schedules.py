@@ -96,7 +96,6 @@ async def _decide(
         elif schedule.overlap == "queue":
             queued.append(slot)
         else:
-            logger.warning("slot overlaps", extra={"workload": workload.name, "slot": slot.id, "busy": busy})
             skipped.append(slot)
     if not (due.run or skipped or due.unlisted_until) and tuple(queued) == record.queued:
         return record
@@ -111,9 +110,9 @@ async def _decide(
 
 async def _never_claimed(workload: BatchScoring, slots: Sequence[Slot]) -> list[Slot]:
     """Without the slots that somebody started over HTTP in the meantime."""
-    never = []
-    for slot in slots:
-        if not await is_claimed(names.score_run_id(workload.name, slot.id)):
-            logger.warning("slot skipped", extra={"workload": workload.name, "slot": slot.id})
-            never.append(slot)
+    never = [slot for slot in slots if not await is_claimed(names.score_run_id(workload.name, slot.id))]
+    if never:
+        logger.warning(
+            "slots skipped", extra={"workload": workload.name, "slots": [slot.id for slot in never]}
+        )
     return never

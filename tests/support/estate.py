@@ -193,13 +193,15 @@ def wait(look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 
 @contextmanager
-def estate(state: Path, declarations: list[Declaration], *, speed: float = SPEED) -> Iterator[Estate]:
-    """A running world with `declarations` deployed and the model `plain` registered."""
+def estate(
+    state: Path, declarations: list[Declaration], *, speed: float = SPEED, start: datetime | None = None
+) -> Iterator[Estate]:
+    """A running world with `declarations` deployed and the model `plain` registered. Its clock begins at `start`."""
     workloads = state / "workloads"
     workloads.mkdir(parents=True)
     for one in declarations:
         (workloads / f"{one['name']}.yaml").write_text(yaml.safe_dump(one))
-    clock = Clock.create(state / "clock.json", speed=speed)
+    clock = Clock.create(state / "clock.json", start=start, speed=speed)
     with World(state, clock=clock, workloads=workloads) as world:
         found = Estate(world)
         register_plain_model(found.service.get_container_client("models"))
