@@ -17,13 +17,14 @@ from collections.abc import Iterable, Sequence
 
 from tests.crash.campaign import (
     Result,
+    Runner,
     Summary,
     Task,
     agent_deaths,
     pairs,
     run_all,
     singles,
-    trace_of,
+    stalls,
     with_rig,
 )
 from tests.crash.scenarios import SCENARIOS
@@ -63,17 +64,16 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
         return [Task(scenarios[seed % len(scenarios)], seed=seed) for seed in seeds]
     if options.command == "pairs":
         return sample(list(pairs(with_rig(), "plain")), options.sample)
-    return sample(every_single(scenarios), options.sample)
+    return sample(every_single(with_rig(), scenarios), options.sample)
 
 
-def every_single(scenarios: Iterable[str]) -> list[Task]:
-    """Every point of the plain night, every effect of the others, every death on a machine of the first two."""
-    runner = with_rig()
+def every_single(runner: Runner, scenarios: Iterable[str]) -> list[Task]:
+    """Every point of the plain night, every effect of the others, every death and stall of the first two."""
     found: list[Task] = []
     for scenario in scenarios:
         found += singles(runner, scenario, every_point=scenario == "plain")
         if scenario in ("plain", "two-machines"):
-            found += agent_deaths(runner, scenario)
+            found += [*agent_deaths(runner, scenario), *stalls(runner, scenario)]
     return found
 
 
@@ -117,6 +117,3 @@ def _replay(task: Task, *, trace: bool) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
-
-
-__all__ = ["every_single", "main", "sample", "trace_of"]

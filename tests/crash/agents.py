@@ -18,7 +18,7 @@ from unittest import mock
 
 from node import agent, progress, supervisor, worker
 from node.errors import NodeError
-from node.job import Shard
+from node.job import Shard, decode_reference
 from tests.crash.strands import Strand
 
 
@@ -61,7 +61,7 @@ class AgentRun:
 def run_agent(reference: str) -> int:
     """What `python -m node.agent REFERENCE` does, but for signals and logging."""
     try:
-        return agent._run(agent.decode_reference(reference), threading.Event())
+        return agent._run(decode_reference(reference), threading.Event())
     except NodeError as error:
         return error.exit_code
 
@@ -118,10 +118,11 @@ class _Supervisor(supervisor.Supervisor):
         place.mkdir()
         setup = replace(self._setup, work=place, job=replace(self._setup.job, workers=1))
         pipe: Any = member.pipe
+        process: Any = member.process
         try:
             worker.work(setup, pipe)
         except WorkerDied:
-            member.process.exitcode = -9
+            process.exitcode = -9
         self._ended(member)
 
 

@@ -40,8 +40,9 @@ def run_turn(request: pb.OrchestratorRequest, function: Any = None) -> pb.Orches
     executor = _executor(name) if function is None else DurableFunctionsWorker()
     encoded = base64.b64encode(request.SerializeToString()).decode()
     user = function or functions()[name].orchestrator_function
-    answer = executor.execute_orchestration_request(user, encoded)
-    return pb.OrchestratorResponse.FromString(base64.b64decode(answer))
+    answer: Any = executor.execute_orchestration_request(user, encoded)
+    response: pb.OrchestratorResponse = pb.OrchestratorResponse.FromString(base64.b64decode(answer))
+    return response
 
 
 def name_of(request: pb.OrchestratorRequest) -> str:

@@ -34,7 +34,9 @@ class Task:
     def __str__(self) -> str:
         if self.seed is not None:
             return f"{self.scenario}#{self.seed}"
-        return ":".join([self.scenario, *(f"{number}{_LETTERS[verdict]}" for number, verdict in self.crashes)])
+        return ":".join(
+            [self.scenario, *(f"{number}{_LETTERS[verdict]}" for number, verdict in self.crashes)]
+        )
 
     @classmethod
     def parse(cls, text: str) -> Task:
@@ -54,6 +56,11 @@ class Task:
         return CrashAt(dict(self.crashes))
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether the run must end as it does without crashes."""
+        return self.seed is None and all(v in (Verdict.DIE, Verdict.STALLS) for _, v in self.crashes)
+
+    @property
     def is_strict(self) -> bool:
         return self.seed is None and all(verdict is Verdict.DIE for _, verdict in self.crashes)
 
@@ -63,6 +70,7 @@ _LETTERS = {
     Verdict.WORKER_DIES: "w",
     Verdict.AGENT_DIES: "a",
     Verdict.MACHINE_LOST: "m",
+    Verdict.STALLS: "s",
 }
 
 
@@ -81,7 +89,7 @@ class Runner:
     """Runs tasks in this process, one after the other."""
 
     def __init__(self, rig: Rig) -> None:
-        self._rig = rig
+        self.rig = rig
         self._baselines: dict[str, tuple[Baseline, list[Point]]] = {}
 
     def points(self, scenario: str) -> list[Point]:
@@ -92,14 +100,16 @@ class Runner:
         started = time.perf_counter()
         machine: Machine | None = None
         try:
-            with self._rig.running(SCENARIOS[task.scenario], task.plan()) as machine:
+            with self.rig.running(SCENARIOS[task.scenario], task.plan()) as machine:
                 faults = violations(machine, baseline, strict=task.is_strict)
                 state = state_of(machine)
+                if task.keeps_state and state != baseline.state:
+                    faults.append(f"ended {state}, without crashes {baseline.state}")
         except Stuck as stuck:
             faults, state = [f"I17 {stuck}"], "stuck"
         except Exception as error:  # noqa: BLE001  # a campaign goes on, and names the task that did this
             faults, state = [f"the machine failed: {type(error).__name__}: {error}"], "error"
-        machine = machine or self._rig.last
+        machine = machine or self.rig.last
         return Result(
             task,
             tuple(faults),
@@ -121,7 +131,7 @@ class Runner:
     def _fault_free(self, scenario: str) -> tuple[Baseline, list[Point]]:
         if scenario not in self._baselines:
             wanted = SCENARIOS[scenario]
-            with self._rig.running(wanted, Plan()) as machine:
+            with self.rig.running(wanted, Plan()) as machine:
                 baseline = Baseline.of(machine)
                 faults = violations(machine, baseline, strict=True)
                 if baseline.state != wanted.state or faults:
@@ -149,6 +159,13 @@ def agent_deaths(runner: Runner, scenario: str) -> Iterator[Task]:
         if point.kind == "agent":
             for verdict in (Verdict.WORKER_DIES, Verdict.AGENT_DIES, Verdict.MACHINE_LOST):
                 yield Task(scenario, ((point.number, verdict),))
+
+
+def stalls(runner: Runner, scenario: str) -> Iterator[Task]:
+    """One worker out of sight after each request of an activity: its work is given to another, and it comes back."""
+    for point in runner.points(scenario):
+        if point.kind == "activity" and not point.label.endswith(("| before", "| answered")):
+            yield Task(scenario, ((point.number, Verdict.STALLS),))
 
 
 def pairs(runner: Runner, scenario: str) -> Iterator[Task]:

@@ -1,4 +1,4 @@
-"""A seed's own idea of a bad night: processes that die, requests and answers that are lost, workers that stall, Azure's faults.
+"""A seed's own idea of a bad night: processes that die or stall, requests and answers that are lost, Azure's faults.
 
 Every decision is a hash of the seed and of what it is about (a point's label and how often it was reached), not a draw
 from one stream: two runs of a seed agree on each point that both reach, whatever came between.
@@ -46,16 +46,19 @@ class Chaos(Plan):
 
     def faults(self) -> list[dict[str, Any]]:
         """Faults to arm in the simulated Azure."""
-        count = self._below(_MOST_FAULTS, "faults")
-        return [
-            {
-                "preset": _PRESETS[self._below(len(_PRESETS), f"preset {n}")],
-                "nth": 1 + self._below(3, f"nth {n}"),
-                "times": 1 + self._below(3, f"times {n}"),
-                **({"operation": "Microsoft.Compute/virtualMachines/*"} if self._below(4, f"wide {n}") == 0 else {}),
-            }
-            for n in range(count)
-        ]
+        return [self._fault(n) for n in range(self._below(_MOST_FAULTS, "faults"))]
+
+    def _fault(self, n: int) -> dict[str, Any]:
+        preset = _PRESETS[self._below(len(_PRESETS), f"preset {n}")]
+        if preset == "read-after-write":  # Azure's reads lag right after a write, not an hour later
+            return {"preset": preset, "nth": 2}
+        wide = self._below(4, f"wide {n}") == 0
+        return {
+            "preset": preset,
+            "nth": 1 + self._below(3, f"nth {n}"),
+            "times": 1 + self._below(3, f"times {n}"),
+            **({"operation": "Microsoft.Compute/virtualMachines/*"} if wide else {}),
+        }
 
     def at(self, machine: Machine, point: Point) -> Verdict:
         if point.kind == "agent":

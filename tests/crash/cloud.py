@@ -74,11 +74,10 @@ class Cloud:
         if host == ARM:
             return self._ask_arm(request, url.path, url.query)
         if host.endswith(STORAGE):
-            assert request.headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
+            headers: Any = request.headers
+            assert headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
             assert request.method is not None
-            return self.storage.answer(
-                request.method, url.path, url.query, request.headers, body_of(request)
-            )
+            return self.storage.answer(request.method, url.path, url.query, headers, body_of(request))
         if host == IDENTITY:
             return self._token(dict(parse_qsl(url.query)), strand)
         raise AssertionError(f"{request.method} {request.url} is not simulated")
@@ -94,7 +93,7 @@ class Cloud:
             response = _run(self._arm.serve(asked))
         except asyncio.CancelledError:
             raise AnswerLost(f"{request.method} {path}") from None
-        body = response.body if isinstance(response, web.Response) else None
+        body: Any = response.body if isinstance(response, web.Response) else None
         kind = {"Content-Type": response.content_type} if body else {}
         return Answered(response.status, {**dict(response.headers), **kind}, bytes(body or b""))
 

@@ -49,9 +49,9 @@ class History:
         return turns
 
 
-def histories_of(hub: TaskHub) -> Iterator[History]:
-    """Every instance's history, the latest generation of each."""
-    page, _ = hub.query()
+def histories_of(hub: TaskHub, prefix: str = "") -> Iterator[History]:
+    """The history of every instance whose id begins with `prefix`."""
+    page, _ = hub.query(prefix=prefix)
     for instance in page:
         with hub.store.reading() as sql:
             blobs = read_history(sql, instance.key)
@@ -78,7 +78,8 @@ def replay_fault(history: History, function: Any = None, *, every_turn: bool = F
 
 
 def _split(turn: list[pb.HistoryEvent]) -> tuple[list[pb.HistoryEvent], list[pb.HistoryEvent]]:
-    came, asked = [], []
+    came: list[pb.HistoryEvent] = []
+    asked: list[pb.HistoryEvent] = []
     for event in turn:
         kind = event.WhichOneof("eventType")
         (asked if kind in ASKED or kind == "executionCompleted" else came).append(event)

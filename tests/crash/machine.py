@@ -28,6 +28,7 @@ from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
 from tests.crash.clock import VirtualClock
 from tests.crash.cloud import IDENTITY, AnswerLost, Cloud
+from tests.crash.histories import History, histories_of
 from tests.crash.plans import Plan, Verdict
 from tests.crash.scenario import RUN, Scenario
 from tests.crash.storage import Answered
@@ -39,6 +40,8 @@ RESTART_S = 5.0
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
 _STEPS = 200_000
+
+LONG_STALL_S = 1800.0
 
 
 class Stuck(AssertionError):
@@ -68,11 +71,15 @@ class Machine:
         self.clock = VirtualClock()
         self.cloud = Cloud(self.clock, self._start_agent)
         self.points: list[Point] = []
+        self.reaper_histories: list[History] = []
         self.crashes = self.stalls = 0
-        self._quiet: set[str] = set()  # the timers that fired after everything was over, and found nothing to do
+        self._quiet: set[str] = (
+            set()
+        )  # the timers that fired after everything was over, and found nothing to do
         self._hub_path = folder / "hub.sqlite"
         self._acts = list(scenario.acts)
         self._strands: list[Strand] = []  # of the app's process
+        self._stalling: list[Strand] = []
         self._zombies: list[Strand] = []  # of workers that were out of sight for too long, and still go on
         self._agents: list[AgentRun] = []
         self._asked: dict[str, Callable[[], None]] = {}
@@ -167,6 +174,11 @@ class Machine:
         strand.pause()
 
     def _wait(self, strand: Strand) -> None:
+        if strand in self._stalling:
+            self._stalling.remove(strand)
+            strand.wake = self.clock.time() + LONG_STALL_S
+            strand.pause()
+            return
         usual = AGENT_REQUEST_S if _kind(strand) == "agent" else APP_REQUEST_S
         strand.wake = self.clock.time() + self.plan.latency(self, strand.name, usual)
         strand.pause()
@@ -178,6 +190,8 @@ class Machine:
             case Verdict.DIE if kind != "agent":
                 self._dead = True
                 raise Killed(strand.name)
+            case Verdict.STALLS if kind == "activity":
+                self._stalling.append(strand)
             case Verdict.WORKER_DIES if kind == "agent":
                 raise WorkerDied(label)
             case Verdict.AGENT_DIES if kind == "agent":
@@ -294,9 +308,7 @@ class Machine:
             if isinstance(strand.error, Exception):
                 self.plan.trigger_failed(strand.name, strand.error)
             return
-        self._session.complete_activity(
-            app.activity_response(strand.token.item, strand.result, strand.error)
-        )
+        self._session.complete_activity(app.activity_response(strand.token.item, strand.result, strand.error))
         self._dead = self._point("activity", f"{strand.name} | answered") is Verdict.DIE
 
     def _lose_sight_of(self, strand: Strand) -> None:
@@ -321,9 +333,17 @@ class Machine:
         moment, name = heapq.heappop(self._timers)
         self._quiet = {*self._quiet, name} if not self._why_not_at_rest() else set()
         heapq.heappush(self._timers, (moment + self._period_s(name), name))
+        if name == "reap":
+            self._keep_reaper_history()
         client = app.HubClient(lambda: self.hub, self.visit)
         due = datetime.fromtimestamp(moment, UTC)
         self._spawn(Strand(f"trigger {name}", lambda: app.run_timer(name, due, client)))
+
+    def _keep_reaper_history(self) -> None:
+        """The passes of the reaper share one instance id, and each replaces the one before it."""
+        for history in histories_of(self.hub, "reap-leases"):
+            if any(e.HasField("executionCompleted") for e in history.events):
+                self.reaper_histories.append(history)
 
     def _period_s(self, name: str) -> float:
         """A minute, as deployed, where it matters; five where a tick could only find nothing, which is dear to run."""

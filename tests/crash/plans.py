@@ -16,6 +16,7 @@ class Verdict(StrEnum):
     WORKER_DIES = "the agent's worker dies"
     AGENT_DIES = "the agent dies"
     MACHINE_LOST = "the machine is lost"
+    STALLS = "the worker is out of sight, and goes on half an hour later"
 
 
 class Plan:

@@ -17,7 +17,8 @@ import requests
 
 from localdev.azuresim import estate
 from tests.crash import agents
-from tests.crash.cloud import IDENTITY
+from tests.crash.clock import VirtualClock
+from tests.crash.cloud import IDENTITY, Cloud
 from tests.crash.machine import Machine, folder, forget_process
 from tests.crash.plans import Plan
 from tests.crash.scenario import Scenario
@@ -32,6 +33,7 @@ class Rig:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._machine: Machine | None = None
+        self._alone: Cloud | None = None
         self.last: Machine | None = None  # also when it did not come to rest
 
     def __enter__(self) -> Rig:
@@ -76,7 +78,19 @@ class Rig:
             self._machine = None
             _remove(place)
 
+    @contextmanager
+    def storage_alone(self) -> Iterator[None]:
+        """Requests of this process itself, with no run under way, are answered by an empty account."""
+        account = Cloud(VirtualClock(), _no_agents)
+        self._alone = account
+        try:
+            yield
+        finally:
+            self._alone = None
+
     def _exchange(self, request: requests.PreparedRequest) -> Answered:
+        if self._alone is not None:
+            return self._alone.answer(request, None)
         assert self._machine is not None
         return self._machine.exchange(request)
 
@@ -87,6 +101,10 @@ class Rig:
     def _now(self, zone: tzinfo | None = None) -> datetime:
         assert self._machine is not None
         return self._machine.clock.now().astimezone(zone)
+
+
+def _no_agents(vm_id: str, reference: dict[str, Any]) -> Any:
+    raise AssertionError("no machine runs here")
 
 
 def _remove(place: Path) -> None:

@@ -63,7 +63,12 @@ class Scenario:
 
     def land(self, put: Callable[[str, str, bytes], None]) -> None:
         """Model, inputs and the schedule of an app that was deployed the day before: the same bytes each time."""
-        seen = {"first_seen": _YESTERDAY, "considered": _YESTERDAY, "last_run": None, "skipped": []}
+        seen: dict[str, Any] = {
+            "first_seen": _YESTERDAY,
+            "considered": _YESTERDAY,
+            "last_run": None,
+            "skipped": [],
+        }
         put("muster", f"schedules/{WORKLOAD}.json", json.dumps(seen).encode())
         for name, data in _model().items():
             put("models", name, data)

@@ -51,7 +51,7 @@ SCENARIOS: dict[str, Scenario] = {
             {"preset": "delete-throttled", "operation": DELETE, "resource": vm(1), "nth": 2},
         )),
         Scenario("delete-locked", faults=(
-            {"preset": "scope-locked", "operation": DELETE, "resource": vm(1), "times": 12},
+            {"preset": "scope-locked", "operation": DELETE, "resource": vm(1), "times": 5},
         )),
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),

@@ -54,9 +54,7 @@ class BlobStorage:
     def names(self, container: str, prefix: str = "") -> list[str]:
         return sorted(name for name in self.containers[container] if name.startswith(prefix))
 
-    def answer(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> Answered:
+    def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answered:
         """Answer one request. `headers` compare without case."""
         options = {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
         container, _, name = unquote(path).lstrip("/").partition("/")
@@ -147,9 +145,7 @@ class BlobStorage:
         del blobs[name]
         return Answered(202, self._common() | {"x-ms-delete-type-permanent": "true"})
 
-    def _listing(
-        self, container: str, blobs: dict[str, StoredBlob], options: Mapping[str, str]
-    ) -> bytes:
+    def _listing(self, container: str, blobs: dict[str, StoredBlob], options: Mapping[str, str]) -> bytes:
         prefix = options.get("prefix", "")
         shown = "".join(
             _entry(name, blobs[name], metadata="metadata" in options.get("include", ""))
@@ -166,9 +162,7 @@ class BlobStorage:
         headers = self._common() | {"x-ms-error-code": code}
         if method == "HEAD":
             return Answered(status, headers)
-        body = (
-            f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
-        )
+        body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
         return Answered(status, headers | _XML, body.encode())
 
     def _common(self) -> dict[str, str]:

@@ -30,9 +30,7 @@ def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
         answered = exchange(request)
         raw = HTTPResponse(
             body=io.BytesIO(answered.body),
-            headers=HTTPHeaderDict(
-                {"Content-Length": str(len(answered.body)), **answered.headers}
-            ),
+            headers=HTTPHeaderDict({"Content-Length": str(len(answered.body)), **answered.headers}),
             status=answered.status,
             preload_content=False,
             request_method=request.method,
@@ -50,12 +48,12 @@ def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
 
 
 def body_of(request: requests.PreparedRequest) -> bytes:
-    body = request.body
+    body: Any = request.body
     if body is None:
         return b""
     if isinstance(body, str):
         return body.encode()
-    return body if isinstance(body, bytes) else bytes(body.read())  # type: ignore[attr-defined]
+    return body if isinstance(body, bytes) else bytes(body.read())
 
 
 def no_answer(request: requests.PreparedRequest) -> requests.exceptions.ConnectionError:

@@ -1,0 +1,94 @@
+"""Code that is deployed while runs wait must go on where they are."""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.durable import index
+from tests.crash.histories import History, replay_fault
+from tests.histories.files import GOLDEN, SUFFIX, read
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(GOLDEN.glob(f"*{SUFFIX}"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.removesuffix(SUFFIX))
+def test_today_s_code_asks_for_what_the_history_says(path: Path) -> None:
+    for history in read(path):
+        assert replay_fault(history, every_turn=True) is None, history.instance
+
+
+def test_every_orchestrator_has_histories_of_several_branches() -> None:
+    ways = Counter(
+        name
+        for name, _ in {
+            (history.name, tuple(str(e.WhichOneof("eventType")) for e in history.events))
+            for path in FILES
+            for history in read(path)
+        }
+    )
+    assert set(ways) == {"score_batch", "score_shards", "reap_leases"}
+    assert min(ways.values()) >= 3, ways
+
+
+UNSAFE = [
+    # a step more, a step less, another order, another time, another name: each would leave a waiting run stuck
+    ("score_batch", "orchestrators/score.py",
+     '    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))\n', ""),
+    ("score_batch", "orchestrators/score.py", "contracts.DISCARD_SCORES", "contracts.PUBLISH_SCORES"),
+    ("score_shards", "orchestrators/score.py", "FIRST_LOOK_S = 10.0", "FIRST_LOOK_S = 20.0"),
+    ("score_shards", "orchestrators/score.py", "range(1, MAX_EPOCHS + 1)", "range(2, MAX_EPOCHS + 1)"),
+    ("reap_leases", "orchestrators/upkeep.py",
+     'yield from trail.write("removal begun", removal.resource.id, why=removal.reason)', "pass"),
+]  # fmt: skip
+SAFE = [
+    ("score_batch", "orchestrators/score.py", 'flow.status("publishing",', 'flow.note("go")\n    flow.status("publish",'),
+    ("score_shards", "orchestrators/score.py", "MAX_EPOCHS = 4", "MAX_EPOCHS = 5"),
+    ("reap_leases", "orchestrators/upkeep.py", "failed: list[str] = []", "failed: list[str] = list()"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, source, old, new", UNSAFE)
+def test_an_unsafe_edit_is_refused(name: str, source: str, old: str, new: str) -> None:
+    with edited(name, source, old, new) as function:
+        faults = [replay_fault(history, function, every_turn=True) for history in _histories(name)]
+    assert any(faults), "no golden history tells this edit from the code as it is"
+
+
+@pytest.mark.parametrize("name, source, old, new", SAFE)
+def test_a_safe_edit_is_accepted(name: str, source: str, old: str, new: str) -> None:
+    with edited(name, source, old, new) as function:
+        for history in _histories(name):
+            assert replay_fault(history, function, every_turn=True) is None
+
+
+def _histories(name: str) -> list[History]:
+    return [history for path in FILES for history in read(path) if history.name == name]
+
+
+@contextmanager
+def edited(name: str, source: str, old: str, new: str) -> Iterator[Any]:
+    """The orchestrator as it would be after an edit of its file; the app keeps the one it has."""
+    text = (ROOT / source).read_text()
+    assert old in text, f"{source} has moved on; this edit must follow it"
+    kept = {step: index.runner(step) for step in ("score_batch", "score_shards", "reap_leases")}
+    module = types.ModuleType(f"edited_{name}")
+    try:
+        exec(compile(text.replace(old, new), source, "exec"), module.__dict__)
+        changed = index.runner(name)
+    finally:
+        for step, run in kept.items():
+            index.provide(step, run)
+
+    def function(context: Any) -> Any:
+        return (yield from changed(context))
+
+    function.__name__ = name
+    yield function
