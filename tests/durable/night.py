@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -20,6 +21,7 @@ from shared.domain.scoring import (
     Receipt,
     ScoreRequest,
 )
+from shared.domain.upkeep import Overdue
 from shared.domain.wire import Wire
 from shared.domain.workload import BatchScoring, parse_workload
 from shared.durable.contracts import Nothing
@@ -34,6 +36,7 @@ MODEL = ModelRef(
     name="plain", version="1", flavor="sklearn", container="models", prefix="plain/1/", file="m", sha256="a" * 64
 )  # fmt: skip
 BOOT_S, STOP_S = 75.0, 40.0
+REAPED = datetime(2026, 3, 1, 5, 0, 30, tzinfo=UTC)
 DONE = JobReport(
     look=JobLook(state=JobState.SUCCEEDED, exit_code=0),
     progress=Progress(state="succeeded", shards_total=2, shards_done=2),
@@ -122,6 +125,10 @@ class Night:
         return Nothing()
 
     open_lease = close_lease = cancel_job = discard_scores = record_cost = record_outcome = _nothing
+    remove_resource = settle_lease = _nothing
+
+    def list_leases(self, _: Any) -> Wire:
+        return Overdue(now=REAPED)
 
     def _becomes(self, lease: Any, state: MachineState, poll_after_s: float) -> Wire:
         self._state[_key(lease)] = state

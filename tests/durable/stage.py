@@ -6,7 +6,6 @@ contract. Time stands still while anything can happen and then goes to the next 
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from azure.durable_functions.worker import DurableFunctionsWorker
 from durabletask.internal import orchestrator_service_pb2 as pb
 from google.protobuf.wrappers_pb2 import StringValue
 
-import function_app
 from localdev.runner.failures import Failure
 from localdev.runner.hub import Instance, TaskHub, WorkSession
 from shared.domain.errors import AppError
@@ -27,12 +24,11 @@ from shared.domain.wire import Wire
 from shared.durable import wire
 from shared.durable.contracts import Step
 from shared.durable.flow import CANCEL_EVENT
+from tests.crash.app import run_turn
 from tests.crash.clock import VirtualClock
 
 MOST_ITEMS = 5_000
 type Answer = Wire | Exception
-
-FUNCTIONS = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,7 @@ class Stage:
 
     def _turn(self, item: pb.WorkItem) -> None:
         request = item.orchestratorRequest
-        function = FUNCTIONS[_name_of(request)].orchestrator_function
-        encoded = base64.b64encode(request.SerializeToString()).decode()
-        answer = DurableFunctionsWorker().execute_orchestration_request(function, encoded)
-        response = pb.OrchestratorResponse.FromString(base64.b64decode(answer))
+        response = run_turn(request)
         response.instanceId, response.completionToken = request.instanceId, item.completionToken
         self._session.complete_orchestrator(response)
 
@@ -155,10 +148,3 @@ def stage(usual: Callable[[str, Any], Wire]) -> Iterator[Stage]:
 def at_least(seconds: float, moments: Sequence[datetime]) -> bool:
     """Whether the last of two moments came no sooner than `seconds` after the first."""
     return moments[-1] - moments[0] >= timedelta(seconds=seconds)
-
-
-def _name_of(request: pb.OrchestratorRequest) -> str:
-    for event in (*request.pastEvents, *request.newEvents):
-        if event.HasField("executionStarted"):
-            return str(event.executionStarted.name)
-    raise ValueError(f"{request.instanceId} was never started")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import joblib
 import numpy
 import pytest
 
+from node.errors import ModelLoadError
 from node.models import load_model, parse_card
 from tests.node import onnx_bytes
 from tests.node.jobs import Bench, as_parquet, some_rows
@@ -70,6 +72,20 @@ def test_a_pickle_that_was_not_promised_is_never_opened(bench: Bench, tmp_path: 
 
     assert code == 3, log
     assert f"the job promises sha256 {promised}" in bench.progress()["error"]["message"]
+    assert not canary.exists()
+
+
+def test_a_model_file_that_changed_on_the_disk_is_never_opened(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    (tmp_path / "model.joblib").write_bytes(_pickled(Explosive(os.mkdir, str(canary))))
+    card = {
+        "name": "m", "version": "1", "flavor": "sklearn", "file": "model.joblib", "sha256": "0" * 64,
+        "inputs": [{"name": "distance", "type": "double"}], "output": {"name": "late", "type": "double"},
+    }  # fmt: skip
+
+    with pytest.raises(ModelLoadError, match="its sha256 is not"):
+        load_model(tmp_path, parse_card(json.dumps(card).encode()))
+
     assert not canary.exists()
 
 
