@@ -187,11 +187,9 @@ def publish_scores(publish: PublishRequest) -> Receipt:
     keeps_watermark = request.workload.input.watermark != "none"
     if keeps_watermark:
         watermarks.claim(publish)
-    manifest_ref = _commit(container, f"{publish.output_path}_MANIFEST.json", ledger.encode(manifest))
+    manifest_ref = _commit(publish, "_MANIFEST.json", ledger.encode(manifest))
     success_ref = _commit(
-        container,
-        f"{publish.output_path}_SUCCESS",
-        ledger.encode({"run": request.run, "manifest": manifest_ref.sha256}),
+        publish, "_SUCCESS", ledger.encode({"run": request.run, "manifest": manifest_ref.sha256})
     )
     if keeps_watermark:
         watermarks.settle(publish)
@@ -219,9 +217,10 @@ def _found_parts(container: str, path: str) -> dict[str, FoundBlob]:
     }
 
 
-def _commit(container: str, name: str, data: bytes) -> BlobRef:
-    """Write once and read back. Raises JobFailed if other content is there already."""
-    blob.create_only(container, name, data)
+def _commit(publish: PublishRequest, file: str, data: bytes) -> BlobRef:
+    """Write once, under the run's name, and read back. Raises JobFailed if other content is there already."""
+    container, name = publish.request.workload.output.container, publish.output_path + file
+    blob.create_only(container, name, data, metadata={"run": publish.request.run})
     if blob.read(container, name) != data:
         raise JobFailed(f"{container}/{name} is there already with other content; it was not overwritten")
     return BlobRef(container=container, blob=name, sha256=hashlib.sha256(data).hexdigest())
@@ -229,14 +228,14 @@ def _commit(container: str, name: str, data: bytes) -> BlobRef:
 
 @activity(contracts.DISCARD_SCORES)
 def discard_scores(discard: DiscardRequest) -> Nothing:
-    """Delete the parts a failed run wrote, unless it was published after all."""
+    """Delete what a failed run wrote to its output, unless it was published after all."""
     container, path = discard.request.workload.output.container, discard.output_path
     if blob.exists(container, f"{path}_SUCCESS"):
         return Nothing()
     records = (ledger.read(name) for name in _record_paths(discard.request.run))
     own = {r["output"]["blob"] for r in records if r and r.get("output")}
     for found in list(blob.list_blobs(container, path, metadata=True)):
-        # A part written by a machine that died before its commit record bears the run in its metadata.
+        # What was written right before a death has no record: parts and receipt bear the run in their metadata.
         if found.name in own or found.metadata.get("run") == discard.request.run:
             blob.delete(container, found.name)
     return Nothing()

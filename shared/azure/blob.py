@@ -41,14 +41,14 @@ class Content:
     etag: str
 
 
-def create_only(container: str, name: str, data: bytes) -> bool:
+def create_only(container: str, name: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> bool:
     """Write the blob unless one of that name exists. True if this call made it, False if it was there already.
 
     If the answer is lost, what is stored decides: our bytes count as ours, since a create-only writer cannot tell
     its own lost success from an equal twin, and need not.
     """
     try:
-        return _put(container, name, data, if_none_match=True)
+        return _put(container, name, data, if_none_match=True, metadata=metadata)
     except TransientError as error:
         if error.code != NO_ANSWER:
             raise
@@ -167,8 +167,16 @@ def _blob(container: str, name: str) -> Any:
     return _service().get_blob_client(container, name)
 
 
-def _put(container: str, name: str, data: bytes, *, etag: str = "", if_none_match: bool = False) -> bool:
-    options = {"overwrite": not if_none_match, **_if_match(etag)}
+def _put(
+    container: str,
+    name: str,
+    data: bytes,
+    *,
+    etag: str = "",
+    if_none_match: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> bool:
+    options = {"overwrite": not if_none_match, "metadata": dict(metadata or {}), **_if_match(etag)}
     try:
         with classified(f"write {container}/{name}"):
             _blob(container, name).upload_blob(data, **options)

@@ -189,6 +189,15 @@ def test_discarding_takes_back_a_failed_run_s_parts_with_record_or_without(run: 
     assert run.output() == set()
 
 
+def test_discarding_takes_back_the_receipt_of_a_run_that_failed_while_it_published(run: Run) -> None:
+    run.publish()
+    blob.delete("scores", f"{run.path}_SUCCESS")
+
+    run.discard()
+
+    assert run.output() == set()
+
+
 def test_discarding_leaves_what_is_somebody_else_s(run: Run) -> None:
     blob.create_only("scores", f"{run.path}notes.txt", b"a person's")
 

@@ -228,20 +228,14 @@ OUTPUTS = (
     Mutant(
         name="success-comes-last",
         file="activities/data.py",
-        old="""    manifest_ref = _commit(container, f"{publish.output_path}_MANIFEST.json", ledger.encode(manifest))
+        old="""    manifest_ref = _commit(publish, "_MANIFEST.json", ledger.encode(manifest))
     success_ref = _commit(
-        container,
-        f"{publish.output_path}_SUCCESS",
-        ledger.encode({"run": request.run, "manifest": manifest_ref.sha256}),
+        publish, "_SUCCESS", ledger.encode({"run": request.run, "manifest": manifest_ref.sha256})
     )
 """,
         new="""    digest = hashlib.sha256(ledger.encode(manifest)).hexdigest()
-    success_ref = _commit(
-        container,
-        f"{publish.output_path}_SUCCESS",
-        ledger.encode({"run": request.run, "manifest": digest}),
-    )
-    manifest_ref = _commit(container, f"{publish.output_path}_MANIFEST.json", ledger.encode(manifest))
+    success_ref = _commit(publish, "_SUCCESS", ledger.encode({"run": request.run, "manifest": digest}))
+    manifest_ref = _commit(publish, "_MANIFEST.json", ledger.encode(manifest))
 """,
         tests=(
             f"{_PUBLISH}::test_a_receipt_that_is_there_with_other_content_is_neither_overwritten_nor_vouched_for",
@@ -295,6 +289,15 @@ OUTPUTS = (
         old=' or found.metadata.get("run") == discard.request.run:\n',
         new=":\n",
         tests=(f"{_PUBLISH}::test_discarding_takes_back_a_failed_run_s_parts_with_record_or_without",),
+    ),
+    Mutant(
+        name="receipt-bears-its-run",
+        file="activities/data.py",
+        old=', metadata={"run": publish.request.run})',
+        new=")",
+        tests=(
+            f"{_PUBLISH}::test_discarding_takes_back_the_receipt_of_a_run_that_failed_while_it_published",
+        ),
     ),
     Mutant(
         name="only-our-own-is-discarded",
