@@ -49,7 +49,9 @@ def _killed_or_failed(look: JobLook, progress: Progress) -> JobLook:
     That is a reboot, a host that died, or the kernel short of memory. Another machine may finish what it left open.
     """
     if look.state is JobState.FAILED and (look.exit_code or 0) < 0 and progress.exit_code is None:
-        return look.model_copy(update={"machine_lost": True, "message": f"the job was killed: {look.message}"})
+        return look.model_copy(
+            update={"machine_lost": True, "message": f"the job was killed: {look.message}"}
+        )
     return look
 
 

@@ -45,7 +45,8 @@ def test_the_same_inputs_give_the_same_bytes_on_any_platform(here: Estate) -> No
     here.land("same", 3)
     runs = {name: here.score(name) for name in ("same-dsvm", "same-local")}
     parts = [
-        {n: d for n, d in here.published(run, name).items() if n.startswith("part-")} for name, run in runs.items()
+        {n: d for n, d in here.published(run, name).items() if n.startswith("part-")}
+        for name, run in runs.items()
     ]
     assert len(parts[0]) == 3
     assert parts[0] == parts[1]
