@@ -5,7 +5,7 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 
-.PHONY: help setup run serve test test-crash mutants lint types schema bench clean
+.PHONY: help setup run serve test test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,12 +21,16 @@ serve: setup ## the same stack, kept up until Ctrl-C
 test: setup ## every test (about 15 minutes on 2 cores)
 	$(PY) -m pytest
 
-mutants: setup ## take one guard at a time out of a copy of the product: each must turn a test red
-	$(PY) -m tests.mutants $(NAME)
-
-test-crash: setup ## a crash at every point of every night, then 500 random bad nights (about an hour on 2 cores)
+test-crash: setup ## every single crash of every night, then 500 random nights (about half an hour on 2 cores)
 	$(PY) -m tests.crash singles
 	$(PY) -m tests.crash chaos --runs 500
+
+test-crash-night: setup ## 10,000 random nights and every pair of crashes of the plain one (a night on 2 cores)
+	$(PY) -m tests.crash chaos --runs 10000
+	$(PY) -m tests.crash pairs
+
+mutants: setup ## take one guard at a time out of a copy of the product: each must turn a test red
+	$(PY) -m tests.mutants $(NAME)
 
 lint: setup ## style, types, and the house's own rules
 	.venv/bin/ruff check .
