@@ -140,3 +140,10 @@ def _output_of(instance: Instance) -> Any:
     if instance.failure is not None:
         return instance.failure.errorMessage
     return json.loads(instance.output) if instance.output else None
+
+
+def forget() -> None:
+    """Lose what the app keeps in memory for the life of its process."""
+    from shared.azure import agent
+
+    agent.upload_agent.cache_clear()

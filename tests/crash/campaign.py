@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from tests.crash.machine import Machine, Point, Stuck
+from tests.crash.machine import Machine, Stuck
 from tests.crash.plans import CrashAt, Plan, Verdict
+from tests.crash.points import Point
 from tests.crash.rig import Rig
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.verdict import Baseline, state_of, violations

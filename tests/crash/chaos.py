@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tests.crash.plans import Plan, Verdict
 
 if TYPE_CHECKING:
-    from tests.crash.machine import Machine, Point
+    from tests.crash.machine import Machine
+    from tests.crash.points import Point
 
 # Azure's faults that a night survives or fails cleanly, by preset, for the n-th request they meet.
 _PRESETS = (

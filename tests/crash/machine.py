@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import requests
 from durabletask.internal import orchestrator_service_pb2 as pb
@@ -27,9 +22,10 @@ from localdev.runner.hub import TaskHub, WorkSession
 from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
 from tests.crash.clock import VirtualClock
-from tests.crash.cloud import IDENTITY, AnswerLost, Cloud
+from tests.crash.cloud import AnswerLost, Cloud
 from tests.crash.histories import History, histories_of
 from tests.crash.plans import Plan, Verdict
+from tests.crash.points import Point, Work, kind_of, label_of, next_minute
 from tests.crash.scenario import RUN, Scenario
 from tests.crash.storage import Answered
 from tests.crash.strands import Killed, Strand
@@ -38,29 +34,13 @@ from tests.crash.wire import no_answer
 HORIZON = timedelta(hours=4)
 RESTART_S = 5.0
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
+LONG_STALL_S = 1800.0
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
 _STEPS = 200_000
-
-LONG_STALL_S = 1800.0
 
 
 class Stuck(AssertionError):
     """The run did not come to rest."""
-
-
-@dataclass(frozen=True)
-class Point:
-    number: int
-    kind: str  # "turn", "activity", "trigger" or "agent"
-    label: str
-    at: float
-
-
-@dataclass
-class Work:
-    """An activity's strand: what it answers."""
-
-    item: pb.WorkItem
 
 
 class Machine:
@@ -73,9 +53,7 @@ class Machine:
         self.points: list[Point] = []
         self.reaper_histories: list[History] = []
         self.crashes = self.stalls = 0
-        self._quiet: set[str] = (
-            set()
-        )  # the timers that fired after everything was over, and found nothing to do
+        self._quiet: set[str] = set()  # timers that fired when all was over, and found nothing to do
         self._hub_path = folder / "hub.sqlite"
         self._acts = list(scenario.acts)
         self._strands: list[Strand] = []  # of the app's process
@@ -89,7 +67,7 @@ class Machine:
         self._hub: TaskHub | None = None
         self._session: WorkSession
         self.started = self.clock.time()
-        self._timers = [(_next_minute(self.started), "tick"), (_next_minute(self.started) - 30, "reap")]
+        self._timers = [(next_minute(self.started), "tick"), (next_minute(self.started) - 30, "reap")]
         heapq.heapify(self._timers)
         scenario.land(self.cloud.storage.put)
         for fault in (*scenario.faults, *plan.faults()):
@@ -134,7 +112,7 @@ class Machine:
     def exchange(self, request: requests.PreparedRequest) -> Answered:
         """One request of the strand that runs: it takes effect, then the plan decides, then others have their turn."""
         strand = Strand.current
-        label = _label(request)
+        label = label_of(request)
         if label is None or strand is None:
             return self.cloud.answer(request, strand)
         if strand.dying:
@@ -179,13 +157,13 @@ class Machine:
             strand.wake = self.clock.time() + LONG_STALL_S
             strand.pause()
             return
-        usual = AGENT_REQUEST_S if _kind(strand) == "agent" else APP_REQUEST_S
+        usual = AGENT_REQUEST_S if kind_of(strand) == "agent" else APP_REQUEST_S
         strand.wake = self.clock.time() + self.plan.latency(self, strand.name, usual)
         strand.pause()
 
     def _reach(self, strand: Strand, label: str) -> None:
         """The point after an effect of a strand. Raises what the plan's verdict does to it."""
-        kind = _kind(strand)
+        kind = kind_of(strand)
         match self._point(kind, f"{strand.name} | {label}"):
             case Verdict.DIE if kind != "agent":
                 self._dead = True
@@ -267,9 +245,7 @@ class Machine:
 
     def _go_on(self) -> None:
         """Go to the earliest moment at which something happens, and let it happen."""
-        moments: list[tuple[float, int, Any]] = []
-        runnable = [(s.wake, n, s) for n, s in enumerate(self._all_strands())]
-        moments += runnable
+        moments: list[tuple[float, int, Any]] = [(s.wake, n, s) for n, s in enumerate(self._all_strands())]
         if (step := self.cloud.next_step()) is not None:
             moments.append((step, -3, None))
         if self._hub is None:
@@ -301,7 +277,7 @@ class Machine:
             return
         if not strand.over and isinstance(strand.token, Work) and strand.wake > self.clock.time() + STALL_S:
             self._lose_sight_of(strand)
-        if not strand.over or _kind(strand) == "agent":
+        if not strand.over or kind_of(strand) == "agent":
             return
         self._strands.remove(strand)
         if self._dead or not isinstance(strand.token, Work):
@@ -384,7 +360,7 @@ class Machine:
         self._hub.close()
         self._hub = None
         self._down_until = self.clock.time() + RESTART_S
-        forget_process()
+        app.forget()
 
     def _user_tries_again(self, strands: list[Strand]) -> None:
         """A user whose call was cut off makes it again once the app is back."""
@@ -422,38 +398,3 @@ class Machine:
     def left_in_azure(self) -> list[str]:
         group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
         return [r.id for r in self.cloud.world.store if group in r.id.lower()]
-
-
-def _kind(strand: Strand) -> str:
-    return strand.name.partition(" ")[0]
-
-
-def _next_minute(moment: float) -> float:
-    return (moment // 60 + 1) * 60
-
-
-def _label(request: requests.PreparedRequest) -> str | None:
-    """What a request is called in a point's label; None for those that are no step of the work."""
-    url = urlsplit(str(request.url))
-    if url.hostname == IDENTITY:
-        return None
-    path = unquote(url.path).replace(f"/subscriptions/{estate.SUBSCRIPTION}", "").replace("/providers", "")
-    return f"{request.method} {path}"
-
-
-def forget_process() -> None:
-    """What the app keeps in memory for the life of its process."""
-    from shared.azure import agent
-
-    agent.upload_agent.cache_clear()
-
-
-@contextmanager
-def folder() -> Iterator[Path]:
-    """A place for hub files, in memory where there is such a disk."""
-    memory = Path("/dev/shm")
-    place = Path(tempfile.mkdtemp(prefix="muster-crash-", dir=memory if memory.is_dir() else None))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

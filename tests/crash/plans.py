@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.crash.machine import Machine, Point
+    from tests.crash.machine import Machine
+    from tests.crash.points import Point
 
 
 class Verdict(StrEnum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, tzinfo
@@ -16,10 +18,10 @@ from unittest import mock
 import requests
 
 from localdev.azuresim import estate
-from tests.crash import agents
+from tests.crash import agents, app
 from tests.crash.clock import VirtualClock
 from tests.crash.cloud import IDENTITY, Cloud
-from tests.crash.machine import Machine, folder, forget_process
+from tests.crash.machine import Machine
 from tests.crash.plans import Plan
 from tests.crash.scenario import Scenario
 from tests.crash.storage import Answered
@@ -66,7 +68,7 @@ class Rig:
 
         (self._workloads / "nightly.yaml").write_text(json.dumps(scenario.declaration()))
         workloads.load_workloads.cache_clear()
-        forget_process()
+        app.forget()
         place = self._place / "run"
         place.mkdir()
         machine = self.last = self._machine = Machine(scenario, plan, place)
@@ -129,3 +131,14 @@ def _cheap() -> Iterator[None]:
         gc.freeze()
         yield
         gc.unfreeze()
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A place for hub files, in memory where there is such a disk."""
+    memory = Path("/dev/shm")
+    place = Path(tempfile.mkdtemp(prefix="muster-crash-", dir=memory if memory.is_dir() else None))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

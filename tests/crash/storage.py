@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
+_NOT_MET = "The condition specified using HTTP conditional header(s) is not met."
 _XML = {"Content-Type": "application/xml"}
 
 
@@ -91,7 +92,7 @@ class BlobStorage:
             return self._refused("PUT", 409, "BlobAlreadyExists", "The specified blob already exists.")
         wanted = headers.get("If-Match")
         if wanted and (found is None or wanted not in ("*", found.etag)):
-            return self._refused("PUT", 412, "ConditionNotMet", "The condition was not met.")
+            return self._refused("PUT", 412, "ConditionNotMet", _NOT_MET)
         metadata = {
             key[len("x-ms-meta-") :]: value
             for key, value in headers.items()
@@ -105,12 +106,13 @@ class BlobStorage:
     def _read(
         self, method: str, blobs: dict[str, StoredBlob], name: str, headers: Mapping[str, str]
     ) -> Answered:
-        found = blobs.get(name)
+        found, wanted = blobs.get(name), headers.get("If-Match")
+        if found is None and wanted:
+            return self._refused(method, 412, "ConditionNotMet", _NOT_MET)
         if found is None:
             return self._refused(method, 404, "BlobNotFound", "The specified blob does not exist.")
-        wanted = headers.get("If-Match")
         if wanted and wanted not in ("*", found.etag):
-            return self._refused(method, 412, "ConditionNotMet", "The condition was not met.")
+            return self._refused(method, 412, "ConditionNotMet", _NOT_MET)
         shown = self._common() | {
             "ETag": found.etag,
             "Last-Modified": _http_date(found.modified),
@@ -141,7 +143,7 @@ class BlobStorage:
             return self._refused("DELETE", 404, "BlobNotFound", "The specified blob does not exist.")
         wanted = headers.get("If-Match")
         if wanted and wanted not in ("*", found.etag):
-            return self._refused("DELETE", 412, "ConditionNotMet", "The condition was not met.")
+            return self._refused("DELETE", 412, "ConditionNotMet", _NOT_MET)
         del blobs[name]
         return Answered(202, self._common() | {"x-ms-delete-type-permanent": "true"})
 

@@ -101,16 +101,19 @@ class TestTheMachineSees:
             assert _seen(runner, tasks, "I11", "I1")
 
     def test_a_part_that_nobody_takes_back(self, runner: Runner) -> None:
+        runner.points("cancelled")  # without faults first, while the guard stands
         commit: Any = parts.commit_part
         with mock.patch.object(shard, "commit_part", lambda *args, run: commit(*args, run="")):
             assert _seen(runner, [Task("cancelled")], "I4")
 
     def test_other_bytes(self, runner: Runner) -> None:
+        runner.points("plain")
         before: Any = parts.PartFile.append
         with mock.patch.object(parts.PartFile, "append", lambda part, table: before(part, table.slice(1))):
             assert _seen(runner, [Task("plain")], "I6")
 
     def test_a_machine_that_is_left(self, runner: Runner) -> None:
+        runner.points("plain")
         begun = Operation(poll_after_s=1.0)
         with (
             mock.patch.object(dsvm.Dsvm, "begin_delete", lambda *_: begun),
