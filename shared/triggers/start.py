@@ -16,7 +16,7 @@ from shared.durable.client import Orchestrations
 
 @dataclass(frozen=True)
 class Started:
-    """`fresh` is False when the run had been started before: by a redelivery, a second timer, or the same key."""
+    """`fresh` is True for the one caller whose claim it is, not for a redelivery, a second timer, or the same key."""
 
     run: str
     fresh: bool
@@ -38,11 +38,10 @@ async def start_once(
     claimed = request if fresh else await asyncio.to_thread(_claimed_request, request, fingerprint)
     if not await asyncio.to_thread(ledger.exists, _unstarted(request.run)):
         return Started(run=request.run, fresh=False)
-    is_first = not await _has_run(orchestrations, request.run)
-    if is_first:
+    if not await _has_run(orchestrations, request.run):
         await orchestrations.start(contracts.SCORE_BATCH, claimed, request.run)
     await asyncio.to_thread(ledger.delete, _unstarted(request.run))
-    return Started(run=request.run, fresh=fresh and is_first)
+    return Started(run=request.run, fresh=fresh)
 
 
 async def start_forgotten(orchestrations: Orchestrations) -> list[str]:

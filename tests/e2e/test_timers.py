@@ -21,42 +21,24 @@ from shared.domain import names
 from shared.domain.schedule import MAX_LISTED, Slot, due_slots, preview
 from shared.domain.scoring import ScoreRequest
 from shared.triggers.workloads import read_workload
+from tests.e2e.timed import (
+    DECLARATIONS,
+    MINUTE,
+    START,
+    at,
+    at_work,
+    considered,
+    finished,
+    on,
+    record,
+    scheduled,
+    slots_run,
+    starts,
+    timed,
+)
 from tests.support.checker import violations
-from tests.support.estate import SPEED, Declaration, Estate, Ran, declaration, estate, wait
+from tests.support.estate import SPEED, Estate, Ran, estate, wait
 from tests.support.host import Host
-
-START = datetime(2026, 3, 20, 9, tzinfo=UTC)
-LOCAL = {"platform": "local"}
-MINUTE = timedelta(minutes=1)
-
-
-def on(day: int, times: str, **schedule: str) -> dict[str, str]:
-    """Slots on one day of March 2026. `times`: the minute and hour fields of cron."""
-    return {"cron": f"{times} {day} 3 *", **schedule}
-
-
-def timed(name: str, schedule: dict[str, str], **changes: Any) -> Declaration:
-    return declaration(name, schedule=schedule, compute=LOCAL, **changes)
-
-
-SAME_INPUTS = {"prefix": "same-inputs/", "watermark": "none"}
-DECLARATIONS = [
-    timed("switched-on", on(20, "0 8")),
-    timed("many-ticks", on(21, "0 10")),
-    timed("asked-twice", on(21, "0 12")),
-    timed("late-runs-once", on(22, "0,5,10 10")),
-    timed("late-skips", on(22, "0,5,10 10", misfire="skip")),
-    timed("late-for-long", on(22, "* 10-11")),
-    timed("edited", on(30, "0 10")),
-    timed("overlap-skips", on(23, "0,5,59 10", overlap="skip")),
-    timed("overlap-queues", on(24, "0,5,10 10", overlap="queue", misfire="skip")),
-    declaration("never-timed", compute=LOCAL),
-    declaration("undisturbed", compute=LOCAL, input=SAME_INPUTS),
-    declaration("killed", compute=LOCAL, input=SAME_INPUTS),
-    declaration("killed-on-a-vm", input=SAME_INPUTS),
-    timed("spring", {"cron": "30 2 29 3 *", "timeZone": "Europe/Paris"}),
-    timed("autumn", {"cron": "30 2 25 10 *", "timeZone": "Europe/Paris"}),
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -82,49 +64,6 @@ def _sound(world: Estate, host: Host) -> Iterator[None]:
     wait(lambda: not at_work(world), "every run to be over")
     assert violations(world, since=since) == []
     assert set(host.ticks()) == {"Succeeded"}
-
-
-def at_work(world: Estate) -> list[str]:
-    _, answer = world.world.api("runs")
-    return [run["id"] for run in answer["runs"] if run["state"] in ("Running", "Pending", "Suspended")]
-
-
-def slots_run(world: Estate, workload: str) -> list[str]:
-    """The slots of the workload's runs, in the order they were started."""
-    _, answer = world.world.api("runs")
-    ids = [run["id"] for run in reversed(answer["runs"]) if names.is_run_of(run["id"], workload)]
-    return [run.removeprefix(f"score-{workload}-") for run in ids]
-
-
-def starts(world: Estate, run: str) -> int:
-    """How often the run began, by its own audit records."""
-    entries = [world.read_json(world.state, b.name) for b in world.state.list_blobs(f"audit/{run}/")]
-    return sum(entry["what"] == "run started" for entry in entries)
-
-
-def record(world: Estate, workload: str) -> dict[str, Any]:
-    found: dict[str, Any] = world.read_json(world.state, f"schedules/{workload}.json")
-    return found
-
-
-def considered(world: Estate, workload: str) -> datetime:
-    return datetime.fromisoformat(record(world, workload)["considered"])
-
-
-def at(day: int, hour: int, minute: int = 0, *, month: int = 3) -> datetime:
-    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
-
-
-def scheduled(workload: str, slot: datetime) -> Ran:
-    slot_id = Slot(at=slot).id
-    return Ran(id=names.score_run_id(workload, slot_id), slot=slot_id)
-
-
-def finished(world: Estate, workload: str, slot: datetime) -> Ran:
-    """The run of this slot, over."""
-    run = scheduled(workload, slot)
-    wait(lambda: slots_run(world, workload)[-1:] == [run.slot], f"{run.id} to be started")
-    return world.finish(run)
 
 
 def test_nothing_fires_because_a_schedule_was_switched_on(world: Estate, host: Host) -> None:
@@ -167,6 +106,21 @@ def test_a_slot_asked_for_over_http_is_the_timers_run(world: Estate, host: Host)
     assert record(world, "asked-twice")["skipped"] == []
 
 
+@pytest.mark.parametrize("key", ["one", "two", "three"])
+def test_a_request_sent_many_times_at_once_is_one_run(world: Estate, key: str) -> None:
+    def post(_: int) -> tuple[int, Any]:
+        headers = {"Idempotency-Key": key}
+        return world.world.api("runs", method="POST", body={"workload": "never-timed"}, headers=headers)
+
+    run = world.expect("never-timed", key=key)
+    with ThreadPoolExecutor(12) as together:
+        answers = list(together.map(post, range(12)))
+    assert [(status, answer["id"]) for status, answer in answers] == [(202, run.id)] * 12
+    assert sum(answer["fresh"] for _, answer in answers) == 1
+    world.finish(run)
+    assert starts(world, run.id) == 1
+
+
 @pytest.mark.parametrize(
     ("workload", "slot", "said"),
     [
@@ -185,9 +139,15 @@ def test_what_is_no_slot_of_the_workload_is_refused(
 
 
 def test_after_an_outage_the_latest_slot_runs_once_or_none_as_declared(world: Estate, host: Host) -> None:
-    """The app goes down right before the first slot, so that the firing made good at its start stands for that one."""
+    """The app goes down right before the first slot, so that the firing made good at its start stands for that one.
+
+    A slot that somebody had asked for before is not one that was missed.
+    """
     clock, up_again = world.world.clock, at(22, 12, 20)
     host.approach(at(22, 10))
+    asked = scheduled("late-skips", at(22, 10, 5))
+    world.world.api("runs", method="POST", body={"workload": "late-skips", "slot": "2026-03-22T10:05:00Z"})
+    world.finish(asked)
     world.world.stop_app()
     clock.advance(up_again - clock.now())
     world.world.start_app()
@@ -198,8 +158,8 @@ def test_after_an_outage_the_latest_slot_runs_once_or_none_as_declared(world: Es
     missed = ["20260322T100000Z", "20260322T100500Z", "20260322T101000Z"]
     assert slots_run(world, "late-runs-once") == missed[2:]
     assert record(world, "late-runs-once")["skipped"] == missed[:2]
-    assert slots_run(world, "late-skips") == []
-    assert record(world, "late-skips")["skipped"] == missed
+    assert slots_run(world, "late-skips") == [asked.slot]
+    assert record(world, "late-skips")["skipped"] == [missed[0], missed[2]]
     assert slots_run(world, "late-for-long") == ["20260322T115900Z"]
     _assert_all_skipped_before_the_last(record(world, "late-for-long"))
 
@@ -269,14 +229,14 @@ def _hold(world: Estate, host: Host, workload: str, slot: datetime) -> Ran:
     run = scheduled(workload, slot)
     wait(lambda: run.slot in slots_run(world, workload), f"{run.id} to be started")
     host.steer(run.id, "suspend")
-    wait(lambda: host.instance(run.id)["runtimeStatus"] == "Suspended", f"{run.id} to be held")
+    wait(lambda: host.state(run.id) == "Suspended", f"{run.id} to be held")
     return run
 
 
 def _let_go(world: Estate, host: Host, run: Ran) -> None:
     """Let the run go on, and the clock with it."""
     host.steer(run.id, "resume")
-    wait(lambda: host.instance(run.id)["runtimeStatus"] != "Suspended", f"{run.id} to go on")
+    wait(lambda: host.state(run.id) != "Suspended", f"{run.id} to go on")
     world.world.clock.set_speed(SPEED)
 
 
@@ -305,13 +265,15 @@ def test_a_run_that_was_purged_is_not_run_again(world: Estate, host: Host) -> No
     _mark(world, run)  # as if the crash had come between the start and the removal of the marker
     wait(lambda: not list(world.state.list_blobs("claims/unstarted/")), "the tick to see that it is over")
     _assert_not_started_again(world, host, run, "purged")
+    status, report = world.world.api(f"runs/{run.id}")
+    assert (status, report["state"]) == (200, "NothingNew"), "how it ended is on record"
 
 
 def test_a_run_that_was_terminated_and_purged_is_not_run_again(world: Estate, host: Host) -> None:
     world.land("never-timed", 1)
     run = world.start("never-timed", key="terminated")
     world.world.terminate(run.id)
-    wait(lambda: host.instance(run.id)["runtimeStatus"] == "Terminated", f"{run.id} to be terminated")
+    wait(lambda: host.state(run.id) == "Terminated", f"{run.id} to be terminated")
     wait(
         lambda: not world.machines() and world.world.api("leases")[1]["leases"] == [],
         "the reaper to clean up",
@@ -326,7 +288,7 @@ def _assert_not_started_again(world: Estate, host: Host, run: Ran, key: str) -> 
     )
     assert (status, answer["id"], answer["fresh"]) == (202, run.id, False)
     host.ticked(host.next_tick())
-    assert world.world.api(f"runs/{run.id}")[0] == 404
+    assert host.instance(run.id) is None
     assert starts(world, run.id) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,9 +28,19 @@ class Host:
     def purge(self, instance: str) -> None:
         self._send("DELETE", f"runtime/webhooks/durabletask/instances/{instance}")
 
-    def instance(self, instance: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._send("GET", f"runtime/webhooks/durabletask/instances/{instance}")
+    def instance(self, instance: str) -> dict[str, Any] | None:
+        """What the task hub says of an instance; None if it knows none of that id."""
+        try:
+            found: dict[str, Any] = self._send("GET", f"runtime/webhooks/durabletask/instances/{instance}")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
         return found
+
+    def state(self, instance: str) -> str:
+        found = self.instance(instance)
+        return str(found["runtimeStatus"]) if found else "Unknown"
 
     def next_tick(self) -> datetime:
         """The occurrence that the timer will fire for next."""
