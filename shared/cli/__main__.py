@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shared.cli import api, texts
-from shared.domain.errors import AppError, SpecErrors
+from shared.domain.errors import AppError, Fault, SpecErrors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,52 +25,61 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(options)
     except AppError as error:
-        print(f"muster: {error}", file=sys.stderr)
+        problem = error.problem if isinstance(error, api.Refused) else {"title": str(error)}
+        print(json.dumps(problem, indent=2) if options.json else f"muster: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `muster runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="muster", description="Start, watch and stop Muster's runs.")
-    parser.add_argument("--url", help="the app, for example https://my-app.azurewebsites.net")
-    parser.add_argument("--key", help="a function key of the app")
-    parser.add_argument("--json", action="store_true", help="the API's own JSON instead of text")
+    parser = argparse.ArgumentParser(
+        prog="muster", description="Start, watch and stop Muster's runs.", parents=[_common(None, False)]
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # Also after the command, where they are typed first. Unset there, they do not undo what stood before it.
+    common = _common(argparse.SUPPRESS, argparse.SUPPRESS)
 
-    run = commands.add_parser("run", help="start a run of a workload now")
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help, parents=[common])
+        added.set_defaults(command=command)
+        return added
+
+    run = add("run", _run, "start a run of a workload now")
     run.add_argument("workload")
     run.add_argument(
         "--slot", help="a slot's time, for example 2026-03-01T02:00:00Z: the run the timer would start"
     )
     run.add_argument("--reason", default="")
     run.add_argument("--idempotency-key", help="the same key starts one run, however often it is sent")
-    run.set_defaults(command=_run)
-
-    runs = commands.add_parser("runs", help="the newest runs")
-    runs.set_defaults(command=_runs)
-
-    explain = commands.add_parser("explain", help="what a run is doing, waits for, holds and has spent")
-    explain.add_argument("id")
-    explain.set_defaults(command=_explain)
-
-    cancel = commands.add_parser("cancel", help="stop a run and release its machines")
+    add("runs", _runs, "the newest runs")
+    add("explain", _explain, "what a run is doing, waits for, holds and has spent").add_argument("id")
+    cancel = add("cancel", _cancel, "stop a run and release its machines")
     cancel.add_argument("id")
     cancel.add_argument("--reason", default="cancelled from the command line")
-    cancel.set_defaults(command=_cancel)
-
-    leases = commands.add_parser("leases", help="the machines that are held at this moment")
-    leases.set_defaults(command=_leases)
-
-    validate = commands.add_parser("validate", help="check a declaration; shows its next slots")
+    add("leases", _leases, "the machines that are held at this moment")
+    validate = add("validate", _validate, "check a declaration; shows its next slots")
     validate.add_argument("file", type=Path, nargs="+")
-    validate.set_defaults(command=_validate)
     return parser
+
+
+def _common(text: Any, flag: Any) -> argparse.ArgumentParser:
+    """The options of every command, with what they are when they are not given."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--url", default=text, help="the app, for example https://my-app.azurewebsites.net")
+    common.add_argument("--key", default=text, help="a function key of the app")
+    common.add_argument(
+        "--json", action="store_true", default=flag, help="the API's own JSON instead of text"
+    )
+    return common
 
 
 def _run(options: argparse.Namespace) -> int:
     body = {"workload": options.workload, "slot": options.slot, "reason": options.reason}
     headers = {"Idempotency-Key": options.idempotency_key} if options.idempotency_key else {}
-    answer = api.connect(options).post("runs", {k: v for k, v in body.items() if v}, headers)
-    return _show(options, answer, lambda a: f"{a['id']} {'started' if a['fresh'] else 'was started before'}")
+    answer = api.connect(options).post("runs", body={k: v for k, v in body.items() if v}, headers=headers)
+    return _show(options, answer, texts.started)
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -77,14 +87,14 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    return _show(options, api.connect(options).get(f"runs/{options.id}"), texts.explain)
+    return _show(options, api.connect(options).get("runs", options.id), texts.explain)
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    answer = api.connect(options).post(f"runs/{options.id}/cancel", {}, {}, query={"reason": options.reason})
-    return _show(
-        options, answer, lambda a: f"{a['id']}: cancellation is on record; its machines are being released"
+    answer = api.connect(options).post(
+        "runs", options.id, "cancel", body={}, query={"reason": options.reason}
     )
+    return _show(options, answer, texts.cancelled)
 
 
 def _leases(options: argparse.Namespace) -> int:
@@ -94,21 +104,25 @@ def _leases(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from shared.triggers.workloads import read_workload
 
-    bad = 0
+    checks: list[texts.Check] = []
     for path in options.file:
         try:
-            print(texts.valid(path, read_workload(path)))
+            checks.append(texts.Check(path, read_workload(path)))
         except SpecErrors as error:
-            bad += 1
-            print(error, file=sys.stderr)
+            checks.append(texts.Check(path, faults=error.faults, text=str(error)))
         except OSError as error:
-            bad += 1
-            print(f"{path}: {error.strerror}", file=sys.stderr)
-    return 1 if bad else 0
+            fault = Fault(path="", message=str(error.strerror))
+            checks.append(texts.Check(path, faults=(fault,), text=f"{path}: {fault}"))
+    if options.json:
+        print(json.dumps([check.to_json() for check in checks], indent=2))
+    else:
+        for check in checks:
+            print(check.to_text(), file=sys.stdout if check.workload else sys.stderr)
+    return 0 if all(check.workload for check in checks) else 1
 
 
 def _show(options: argparse.Namespace, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> int:
-    print(json.dumps(answer, indent=2) if options.json else text(answer))
+    print(json.dumps(answer, indent=2) if options.json else text(answer), flush=True)
     return 0
 
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from shared.domain.errors import Fault
 from shared.domain.schedule import preview
 from shared.domain.workload import BatchScoring
+
+
+def started(answer: dict[str, Any]) -> str:
+    how = "started" if answer["fresh"] else "was started before"
+    return f"{answer['id']} {how}; see how it does: muster explain {answer['id']}"
+
+
+def cancelled(answer: dict[str, Any]) -> str:
+    run = answer["id"]
+    return f"{run}: cancellation is on record; its machines are being released: muster explain {run}"
 
 
 def runs(answer: dict[str, Any]) -> str:
@@ -74,12 +87,38 @@ def _outcome(outcome: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-def valid(path: Path, workload: BatchScoring) -> str:
-    lines = [f"{path}: {workload.kind} {workload.name} is valid"]
-    if workload.schedule:
-        now = datetime.now(UTC)
-        lines += [f"  next slot {slot.at.isoformat()}" for slot in preview(workload.schedule, now, 3)]
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Check:
+    """What became of one declaration: a workload, or its faults and their text."""
+
+    path: Path
+    workload: BatchScoring | None = None
+    faults: Sequence[Fault] = ()
+    text: str = ""
+
+    def next_slots(self) -> list[str]:
+        schedule = self.workload.schedule if self.workload else None
+        return [slot.at.isoformat() for slot in preview(schedule, datetime.now(UTC), 3)] if schedule else []
+
+    def to_text(self) -> str:
+        if self.workload is None:
+            return self.text
+        schedule = self.workload.schedule
+        zone = ZoneInfo(schedule.time_zone) if schedule else UTC
+        lines = [f"{self.path}: {self.workload.kind} {self.workload.name} is valid"]
+        for slot in self.next_slots():
+            there = datetime.fromisoformat(slot).astimezone(zone)
+            lines.append(f"  next slot {slot}, {there:%A %H:%M} in {zone}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": str(self.path),
+            "valid": self.workload is not None,
+            "name": self.workload.name if self.workload else None,
+            "nextSlots": self.next_slots(),
+            "faults": [fault.model_dump(mode="json", exclude_none=True) for fault in self.faults],
+        }
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -18,7 +18,7 @@ from shared.domain import names
 from shared.domain.errors import AppError, ConflictError, Fault, NotFoundError, SpecErrors
 from shared.domain.report import InstanceLook, RunReport, build_report
 from shared.domain.schedule import Slot, is_slot, preview
-from shared.domain.scoring import ScoreRequest, batch_instance_id
+from shared.domain.scoring import RunOutcome, ScoreRequest, batch_instance_id
 from shared.domain.workload import MAX_INSTANCES, BatchScoring
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
@@ -29,6 +29,7 @@ from shared.triggers.workloads import find_workload, load_workloads
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED = 100
+_UNKNOWN = "no run {!r}; GET /api/runs lists them"
 
 type Handler = Callable[[func.HttpRequest, Orchestrations], Awaitable[func.HttpResponse]]
 
@@ -198,15 +199,30 @@ def _run_id(req: func.HttpRequest) -> str:
 async def _known(orchestrations: Orchestrations, run: str) -> InstanceLook:
     look = await orchestrations.look(run)
     if look is None:
-        raise NotFoundError(f"no run {run!r}; GET /api/runs lists them", code="NoRun")
+        raise NotFoundError(_UNKNOWN.format(run), code="NoRun")
     return look
 
 
 async def _report(orchestrations: Orchestrations, run: str) -> RunReport:
-    root = await _known(orchestrations, run)
+    """What the hub and the run's own records say. A failed run answers with an error, and a purged one not at all: how
+    they ended is on record."""
+    root = await orchestrations.look(run)
+    if root is None or (root.is_over and root.outcome is None):
+        root = _with_outcome(run, root, await asyncio.to_thread(ledger.read, f"runs/{run}/outcome.json"))
     batches = await orchestrations.look_all(_batch_ids(run))
     progress = await asyncio.to_thread(ledger.read_all_progress, run)
     return build_report(root, batches, progress)
+
+
+def _with_outcome(run: str, root: InstanceLook | None, record: Any | None) -> InstanceLook:
+    outcome = RunOutcome.model_validate(record) if record else None
+    if root is not None:
+        return root.model_copy(update={"outcome": outcome})
+    if outcome is None:
+        raise NotFoundError(_UNKNOWN.format(run), code="NoRun")
+    return InstanceLook(
+        id=run, runtime="Completed", created=outcome.started, as_of=outcome.ended, outcome=outcome
+    )
 
 
 def _batch_ids(run: str) -> list[str]:
