@@ -37,7 +37,8 @@ def test_predictions_are_those_of_the_model_on_the_same_rows(here: Estate) -> No
         table = pq.read_table(io.BytesIO(here.read(here.landing, name) or b"")).to_pandas()
         direct = model.predict_proba(table[["distance", "hour"]])[:, 1]
         found = [scored[name + str(i)] for i in table["id"]]
-        np.testing.assert_array_equal(np.asarray(found), direct)
+        # The agent pins its arithmetic, this process computes as its own processor likes: the last bits may differ.
+        np.testing.assert_array_max_ulp(np.asarray(found), direct, maxulp=8)
     assert len(scored) == 3 * 40
 
 
