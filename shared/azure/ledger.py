@@ -34,13 +34,14 @@ def create(path: str, value: Any) -> bool:
 
     Raises ConflictError if a different record is there.
     """
-    data = encode(value)
+    return _create(path, encode(value), code="RecordConflict")
+
+
+def _create(path: str, data: bytes, *, code: str) -> bool:
     if blob.create_only(_container(), path, data):
         return True
     if blob.read(_container(), path) != data:
-        raise ConflictError(
-            f"{path} is already written with other content", code="RecordConflict", target=path
-        )
+        raise ConflictError(f"{path} is already written with other content", code=code, target=path)
     return False
 
 
@@ -154,11 +155,7 @@ def open_leases() -> Iterator[LeaseOpening]:
 def write_audit(entry: AuditEntry) -> str:
     """Write one record of a chain and give its hash. Raises ConflictError if another record has its number."""
     record = seal(entry)
-    path = f"audit/{entry.chain}/{entry.seq:06d}.json"
-    if not blob.create_only(_container(), path, record) and blob.read(_container(), path) != record:
-        raise ConflictError(
-            f"{path} is already written with other content", code="AuditConflict", target=path
-        )
+    _create(f"audit/{entry.chain}/{entry.seq:06d}.json", record, code="AuditConflict")
     return digest(record)
 
 
