@@ -8,12 +8,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localdev.azuresim.errors import error_object
 from localdev.azuresim.events import Events, iso
 from localdev.azuresim.faults import Fault
 from localdev.azuresim.scheduler import Scheduler
+
+if TYPE_CHECKING:  # routing answers with operations
+    from localdev.azuresim.routing import Call
+    from localdev.azuresim.store import Resource
 
 
 @dataclass
@@ -55,6 +59,17 @@ class Operations:
         self._operations: dict[str, Operation] = {}
         self.when_failed: Callable[[Operation, float], None] = lambda operation, at: None
         scheduler.register("operation.fail", self._fail_later)
+
+    def begin_for(self, call: Call, resource: Resource, *, poll_after_s: float) -> Operation:
+        """The operation that a request begins on a resource."""
+        return self.begin(
+            call.action,
+            resource.id,
+            location=resource.location,
+            api_version=call.api_version,
+            at=call.at,
+            poll_after_s=poll_after_s,
+        )
 
     def begin(
         self,

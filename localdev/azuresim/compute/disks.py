@@ -107,14 +107,7 @@ class Disks:
             raise ArmError(
                 409, "OperationNotAllowed", f"Disk {disk.name} is attached to VM {owner}.", target="disk"
             )
-        operation = self._world.operations.begin(
-            call.action,
-            disk.id,
-            location=disk.location,
-            api_version=call.api_version,
-            at=call.at,
-            poll_after_s=_POLL_S,
-        )
+        operation = self._world.operations.begin_for(call, disk, poll_after_s=_POLL_S)
         disk.properties["provisioningState"] = "Deleting"
         self._world.operations.then(operation, call.fault, _DELETE_S, "disk.deleted", disk=disk.id)
         return Reply(202, operation=operation)
@@ -132,14 +125,7 @@ class Disks:
         return self._begun(call, disk, 200)
 
     def _begun(self, call: Call, disk: Resource, status: int) -> Reply:
-        operation = self._world.operations.begin(
-            call.action,
-            disk.id,
-            location=disk.location,
-            api_version=call.api_version,
-            at=call.at,
-            poll_after_s=_POLL_S,
-        )
+        operation = self._world.operations.begin_for(call, disk, poll_after_s=_POLL_S)
         self._world.operations.then(operation, call.fault, _WRITE_S, "disk.written", disk=disk.id)
         return Reply(status, disk.envelope(), operation=operation)
 

@@ -275,14 +275,7 @@ class RunCommands:
         return vm
 
     def _operation(self, call: Call, resource: Resource) -> Operation:
-        return self._world.operations.begin(
-            call.action,
-            resource.id,
-            location=resource.location,
-            api_version=call.api_version,
-            at=call.at,
-            poll_after_s=_START_S,
-        )
+        return self._world.operations.begin_for(call, resource, poll_after_s=_START_S)
 
     def _view(self, run: Resource, *, instance_view: bool = False) -> dict[str, Any]:
         body = run.envelope()

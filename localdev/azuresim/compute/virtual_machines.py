@@ -238,14 +238,7 @@ class VirtualMachines:
         self._world.operations.preempt(vm.id, call.at)
 
     def _operation(self, call: Call, vm: Resource) -> Operation:
-        return self._world.operations.begin(
-            call.action,
-            vm.id,
-            location=vm.location,
-            api_version=call.api_version,
-            at=call.at,
-            poll_after_s=_POLL_S,
-        )
+        return self._world.operations.begin_for(call, vm, poll_after_s=_POLL_S)
 
     def _existing(self, call: Call) -> Resource:
         vm = self._world.store.get(call.resource_id)

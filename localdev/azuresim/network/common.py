@@ -22,14 +22,7 @@ _POLL_S = 2.0
 
 
 def begin(world: World, call: Call, resource: Resource, step: str, after_s: float) -> Operation:
-    operation = world.operations.begin(
-        call.action,
-        resource.id,
-        location=resource.location,
-        api_version=call.api_version,
-        at=call.at,
-        poll_after_s=_POLL_S,
-    )
+    operation = world.operations.begin_for(call, resource, poll_after_s=_POLL_S)
     world.operations.then(operation, call.fault, after_s, step, resource=resource.id)
     return operation
 

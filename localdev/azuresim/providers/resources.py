@@ -129,14 +129,7 @@ class Resources:
         if group is None:
             raise _no_group(call)
         group.properties["provisioningState"] = "Deleting"
-        operation = self._world.operations.begin(
-            call.action,
-            group.id,
-            location=group.location,
-            api_version=call.api_version,
-            at=call.at,
-            poll_after_s=_POLL_S,
-        )
+        operation = self._world.operations.begin_for(call, group, poll_after_s=_POLL_S)
         self._world.operations.then(operation, call.fault, _DELETE_S, "group.deleted", group=group.id)
         return Reply(202, operation=operation)
 
