@@ -10,7 +10,7 @@ STATE := .muster
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .build/python.stamp .build/node.stamp ## the virtual environment and Azurite, pinned
+setup: .build/python.stamp .build/classic.stamp .build/node.stamp ## the virtual environment and Azurite, pinned
 
 run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 carries on with one that was cut off
 	@$(PY) -m localdev.demo run $(if $(RESUME),--resume)
@@ -56,6 +56,15 @@ $(UV):
 	@.build/tools/bin/python localdev/setup/find_python.py > .build/python.txt
 	$(UV) venv --quiet --allow-existing --python "$$(cat .build/python.txt)" .venv
 	$(UV) pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+# The app's own pins with the classic durable SDK, for tests/test_classic_sdk.py: made here because tests run without a
+# package index. Indexing needs no Azure SDK, so they are left out.
+.build/classic.stamp: requirements.txt | .build/python.stamp
+	@sed -E 's/^(azure-functions-durable==)[^ ]+/\11.7.0/; /^azure-(mgmt|ai|eventgrid|storage|identity|functions-runtime)/d' \
+	  requirements.txt > .build/classic.txt
+	$(UV) venv --quiet --allow-existing --python $(PY) .build/classic
+	$(UV) pip install --quiet --python .build/classic/bin/python -r .build/classic.txt
 	@touch $@
 
 .build/node.stamp: localdev/azurite/package.json localdev/azurite/package-lock.json
