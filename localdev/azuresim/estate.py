@@ -16,6 +16,14 @@ HOME_GROUP, MACHINE_GROUP = "muster", "muster-burn"
 LOCATION = "westeurope"
 STORAGE_ACCOUNT = "musterdev"
 NETWORK_REGIONS = ("westeurope", "northeurope")
+ML_WORKSPACE = "muster-ml"
+ML_WORKSPACE_GUID = "44444444-0000-0000-0000-00000000d001"
+# Datastores of the workspace and their containers; the first is the default one.
+ML_DATASTORES = {
+    "workspaceblobstore": "azureml-blobstore",
+    "workspaceartifactstore": "azureml",
+    "models": "models",
+}
 # A key pair nobody has: simulated machines take no logins.
 SSH_PUBLIC_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmDZ2Zr9Vq0kC1m0n2b8x7y6w5v4u3t2s1r0q9p8o7n muster@localdev"
@@ -56,6 +64,14 @@ HOST = Identity(
 IDENTITIES = (APP, VM, HOST)
 
 
+def workspace_id() -> str:
+    return f"{_HOME}/providers/Microsoft.MachineLearningServices/workspaces/{ML_WORKSPACE}"
+
+
+def storage_account_id() -> str:
+    return f"{_HOME}/providers/Microsoft.Storage/storageAccounts/{STORAGE_ACCOUNT}"
+
+
 def subnet_id(region: str) -> str:
     return f"{_HOME}/providers/Microsoft.Network/virtualNetworks/muster-{region}/subnets/machines"
 
@@ -84,6 +100,7 @@ def furnish(store: Store, at: float) -> None:
         )
     for number, region in enumerate(NETWORK_REGIONS):
         _add_network(store, at, region, number)
+    _add_workspace(store, at)
 
 
 def _add_network(store: Store, at: float, region: str, number: int) -> None:
@@ -111,8 +128,70 @@ def _add_network(store: Store, at: float, region: str, number: int) -> None:
     )
 
 
-def _add(store: Store, at: float, id_: str, type_: str, location: str, **properties: object) -> None:
+def _add_workspace(store: Store, at: float) -> None:
+    """A workspace as the portal makes one, its identity that of the machines; members: workspaceRP.json."""
+    api = f"https://{LOCATION}.api.azureml.ms"
+    workspace = _add(
+        store,
+        at,
+        workspace_id(),
+        "Microsoft.MachineLearningServices/workspaces",
+        LOCATION,
+        friendlyName=ML_WORKSPACE,
+        description="",
+        storageAccount=storage_account_id(),
+        keyVault=f"{_HOME}/providers/Microsoft.KeyVault/vaults/{ML_WORKSPACE}",
+        applicationInsights=f"{_HOME}/providers/Microsoft.Insights/components/{ML_WORKSPACE}",
+        hbiWorkspace=False,
+        workspaceId=ML_WORKSPACE_GUID,
+        tenantId=TENANT,
+        discoveryUrl=f"{api}/discovery",
+        mlFlowTrackingUri=f"azureml://{LOCATION}.api.azureml.ms/mlflow/v1.0{workspace_id()}",
+        primaryUserAssignedIdentity=VM.id,
+        publicNetworkAccess="Enabled",
+        v1LegacyMode=False,
+        systemDatastoresAuthMode="AccessKey",
+        privateLinkCount=0,
+        storageHnsEnabled=False,
+    )
+    workspace.extra = {
+        "kind": "Default",
+        "sku": {"name": "Basic", "tier": "Basic"},
+        "identity": {
+            "type": "UserAssigned",
+            "userAssignedIdentities": {VM.id: {"principalId": VM.object_id, "clientId": VM.client_id}},
+        },
+    }
+    for number, (name, container) in enumerate(ML_DATASTORES.items()):
+        _add_datastore(store, at, name, container, is_default=number == 0)
+
+
+def _add_datastore(store: Store, at: float, name: str, container: str, *, is_default: bool) -> None:
     store.put(
+        Resource(
+            f"{workspace_id()}/datastores/{name}",
+            "Microsoft.MachineLearningServices/workspaces/datastores",
+            LOCATION,
+            at,
+            at,
+            properties={
+                "description": "",
+                "tags": {},
+                "properties": {},
+                "isDefault": is_default,
+                "credentials": {"credentialsType": "AccountKey"},
+                "datastoreType": "AzureBlob",
+                "accountName": STORAGE_ACCOUNT,
+                "containerName": container,
+                "endpoint": "core.windows.net",
+                "protocol": "https",
+            },
+        )
+    )
+
+
+def _add(store: Store, at: float, id_: str, type_: str, location: str, **properties: object) -> Resource:
+    return store.put(
         Resource(id_, type_, location, at, at, properties={**properties, "provisioningState": "Succeeded"})
     )
 
@@ -131,6 +210,7 @@ def settings() -> dict[str, str]:
         "MUSTER_SUBNET_ID": ",".join(f"{region}={subnet_id(region)}" for region in NETWORK_REGIONS),
         "MUSTER_VM_IDENTITY_ID": VM.id,
         "MUSTER_VM_IDENTITY_CLIENT_ID": VM.client_id,
+        "MUSTER_ML_WORKSPACE": workspace_id(),
         "MUSTER_SSH_PUBLIC_KEY": SSH_PUBLIC_KEY,
         "MUSTER_APP": "muster",
     }

@@ -31,6 +31,13 @@ _UNTRACKED = {
     "microsoft.network/virtualnetworks/subnets",
     "microsoft.compute/virtualmachines/runcommand",
 }
+_WITH_OPERATIONS = (
+    "Microsoft.Compute",
+    "Microsoft.MachineLearningServices",
+    "Microsoft.Network",
+    "Microsoft.Resources",
+)
+_WORKSPACES = "microsoft.machinelearningservices/workspaces"
 _TERM = re.compile(r"(\w+)\s+(eq|ne)\s+'((?:[^']|'')*)'")
 _SUBSTRING = re.compile(r"substringof\('((?:[^']|'')*)',\s*(\w+)\)")
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{group}"
@@ -46,7 +53,7 @@ def routes(world: World) -> list[Route]:
             handler,
             (),
         )
-        for namespace in ("Microsoft.Compute", "Microsoft.Network", "Microsoft.Resources")
+        for namespace in _WITH_OPERATIONS
         for kind, handler in (("operations", resources.operation), ("operationResults", resources.result))
     ]
     group = Route("GET", _GROUP, f"{GROUPS}/read", resources.group, VERSIONS)
@@ -155,9 +162,7 @@ class Resources:
         found = [
             _item(resource, expand, with_tags=with_tags)
             for resource in sorted(self._world.store, key=lambda each: each.id.casefold())
-            if resource.id.casefold().startswith(scope)
-            and resource.type.casefold() not in _UNTRACKED
-            and fits(resource)
+            if resource.id.casefold().startswith(scope) and _is_tracked(resource) and fits(resource)
         ]
         return Reply(200, paging.page(call, found, _PAGE))
 
@@ -193,6 +198,12 @@ def _item(resource: Resource, expand: set[str], *, with_tags: bool) -> dict[str,
         "provisioningState": resource.provisioning_state,
     }
     return item | {name: value for name, value in extra.items() if name in expand}
+
+
+def _is_tracked(resource: Resource) -> bool:
+    """What is in a workspace is the workspace's own: Azure Resource Manager keeps no list of it."""
+    type_ = resource.type.casefold()
+    return type_ not in _UNTRACKED and not type_.startswith(f"{_WORKSPACES}/")
 
 
 def _name(resource: Resource) -> str:
