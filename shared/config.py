@@ -43,6 +43,7 @@ class Settings:
     app: str
     workloads: Path
     local_work: Path  # where the `local` platform keeps its leases
+    ml_workspace_id: str = ""  # ARM id of the Azure ML workspace; "" where there is none
 
     def subnet_id(self, region: str) -> str:
         """The subnet for machines in `region`. Raises SpecError when the setting names none."""
@@ -75,6 +76,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         local_work=Path(
             environment.get("MUSTER_LOCAL_WORK") or f"{tempfile.gettempdir()}/muster-{getuser()}"
         ),
+        ml_workspace_id=environment.get("MUSTER_ML_WORKSPACE", "").rstrip("/"),
     )
 
 
