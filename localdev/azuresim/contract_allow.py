@@ -27,7 +27,7 @@ ALLOWANCES = (
         "ml-hash-version-is-an-integer",
         "2026-11-21",
         r"^(CodeVersions|RegistryCodeVersions)_",
-        r"hashVersion",
+        r"hashVersion|hash_version: \d+ is not of type 'string'",
         "azure-ai-ml 1.35.2 sends the code hash version as a number; the service takes it",
     ),
     Allowance(

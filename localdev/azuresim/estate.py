@@ -24,6 +24,7 @@ ML_DATASTORES = {
     "workspaceartifactstore": "azureml",
     "models": "models",
 }
+ML_OWN_CONTAINERS = ("azureml-blobstore", "azureml")  # those that come with a workspace
 # A key pair nobody has: simulated machines take no logins.
 SSH_PUBLIC_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmDZ2Zr9Vq0kC1m0n2b8x7y6w5v4u3t2s1r0q9p8o7n muster@localdev"

@@ -18,6 +18,7 @@ from aiohttp import web
 from localdev.azuresim import certificates, estate, providers
 from localdev.azuresim.arm import Arm
 from localdev.azuresim.azurite import Azurite
+from localdev.azuresim.blobs import Blobs
 from localdev.azuresim.certificates import ARM_HOST, STORAGE_HOSTS
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.control import ControlApi
@@ -131,6 +132,9 @@ class Simulator:
             stack.push_async_callback(azurite.stop)
             await azurite.start()
             targets |= {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
+            world.blobs = Blobs(azurite.ports["blob"], certs.authority)
+            for container in estate.ML_OWN_CONTAINERS:
+                await asyncio.to_thread(world.blobs.ensure_container, container)
         proxy = Proxy(
             targets, InstanceMetadata(world).answer, machines.is_known, _log_refusal(world.events, clock)
         )

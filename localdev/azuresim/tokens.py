@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ from localdev.azuresim.errors import ArmError
 from localdev.azuresim.estate import IDENTITIES, TENANT, Identity
 
 LIFETIME_S = 24 * 3600
-_ARM_AUDIENCES = {"https://management.azure.com", "https://management.core.windows.net"}
+ARM_AUDIENCES = {"https://management.azure.com", "https://management.core.windows.net"}
+ML_AUDIENCES = {*ARM_AUDIENCES, "https://ml.azure.com"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def issue(principal: Principal, resource: str) -> tuple[str, int]:
     return f"{_encode({'typ': 'JWT', 'alg': 'none'})}.{_encode(claims)}.", now + LIFETIME_S
 
 
-def authenticate(header: str | None) -> Principal:
-    """The principal of an Authorization header. Raises ARM's 401."""
+def authenticate(header: str | None, audiences: Collection[str] = ARM_AUDIENCES) -> Principal:
+    """The principal of an Authorization header, whose token must be for one of `audiences`. Raises ARM's 401."""
     if not header:
         raise _unauthorized(
             "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
@@ -66,12 +68,12 @@ def authenticate(header: str | None) -> Principal:
     claims = _decode(token) if scheme.casefold() == "bearer" else None
     if claims is None:
         raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
-    if str(claims.get("aud", "")).rstrip("/") not in _ARM_AUDIENCES:
+    if str(claims.get("aud", "")).rstrip("/") not in audiences:
         raise _unauthorized(
             "InvalidAuthenticationTokenAudience",
             "The access token has been obtained for wrong audience or resource "
             f"'{claims.get('aud')}'. It should exactly match with one of the allowed audiences "
-            f"'{','.join(sorted(_ARM_AUDIENCES))}'.",
+            f"'{','.join(sorted(audiences))}'.",
         )
     if float(claims.get("exp", 0)) < time.time():
         raise _unauthorized("ExpiredAuthenticationToken", "The access token expiry UTC time is in the past.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from localdev.azuresim.blobs import Blobs
 from localdev.azuresim.catalog import DEFAULT_QUOTAS
 from localdev.azuresim.events import Events
 from localdev.azuresim.faults import Faults
@@ -30,6 +31,7 @@ class World:
     faults: Faults
     meter: Meter
     machines: Machines
+    blobs: Blobs | None = None  # None: a simulator without storage
     quotas: dict[str, dict[str, int]] = field(default_factory=_quotas)
 
     def now(self) -> float:
