@@ -23,7 +23,7 @@ from localdev.azuresim import Control, Simulator
 from localdev.clock import Clock
 from localdev.demo.world import create_containers
 from shared import config
-from shared.azure import arm, blob, compute, credentials
+from shared.azure import arm, blob, compute, credentials, ml_client
 from shared.domain.errors import TransientError
 from shared.domain.jobs import BlobRef, JobLook, JobRequest
 from shared.domain.lease import Lease, Machine, MachineState
@@ -195,6 +195,7 @@ def forget() -> None:
         arm.transport,
         arm._client,
         compute.client,
+        ml_client.client,
         blob._service,
     ):
         kept.cache_clear()
