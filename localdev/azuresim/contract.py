@@ -54,6 +54,7 @@ class Contract:
 
     def __init__(self, specs_dir: Path) -> None:
         gaps = Path(str(resources.files(__package__).joinpath("specs")))
+        self._specs_dir = specs_dir
         self.routes = Routes(specs_dir, gaps)
         self._specs: dict[tuple[str, str, str], Spec | None] = {}
         self._schemas: dict[tuple[str, ...], Schema] = {}
@@ -87,6 +88,19 @@ class Contract:
         return self._without_allowed(
             spec.operation, list(self._answer_findings(spec, method, path, status, body))
         )
+
+    def check_definition(self, file: str, name: str, body: Any) -> list[str]:
+        """An answer of a service that is not behind ARM, held against `definitions/{name}` of a Swagger file.
+
+        `file` is its path below the specifications. What such an old file does not know is let through.
+        """
+        key = (file, name)
+        if key not in self._schemas:
+            path = (self._specs_dir / file).resolve()
+            definition = self.routes.documents.load(path)["definitions"][name]
+            compiler = Compiler(self.routes.documents, "response", exact=False)
+            self._schemas[key] = compiler.root(Node(path, definition, f"/definitions/{name}"))
+        return list(problems(self._schemas[key], body))
 
     def _find(self, method: str, path: str, version: str) -> Spec | str:
         """The specification, or why there is none."""

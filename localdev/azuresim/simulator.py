@@ -19,13 +19,14 @@ from localdev.azuresim import certificates, estate, providers
 from localdev.azuresim.arm import Arm
 from localdev.azuresim.azurite import Azurite
 from localdev.azuresim.blobs import Blobs
-from localdev.azuresim.certificates import ARM_HOST, STORAGE_HOSTS
+from localdev.azuresim.certificates import ARM_HOST, ML_HOSTS, STORAGE_HOSTS
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.control import ControlApi
 from localdev.azuresim.events import Events
 from localdev.azuresim.faults import Faults
 from localdev.azuresim.machines import Machines, trust
 from localdev.azuresim.metadata import HostIdentity, InstanceMetadata
+from localdev.azuresim.ml_host import MlHost
 from localdev.azuresim.proxy import Proxy
 from localdev.azuresim.routing import Router
 from localdev.azuresim.state import SavedWorld
@@ -126,7 +127,13 @@ class Simulator:
         control = ControlApi(world, lambda: saved.save(world))
         control_port = await _listen(stack, control.application())
 
-        targets = {f"{ARM_HOST}:443": arm_port}
+        ml = MlHost(world, self._contract, lambda: saved.save(world))
+        ml_port = await _listen(stack, _catch_all(ml.serve), certs)
+
+        targets = {
+            f"{ARM_HOST}:443": arm_port,
+            **dict.fromkeys((f"{host}:443" for host in ML_HOSTS), ml_port),
+        }
         if self._storage:
             azurite = Azurite((state or folder) / "azurite", certs, in_memory=state is None)
             stack.push_async_callback(azurite.stop)

@@ -141,7 +141,7 @@ def models(ml: MLClient, folder: Path) -> dict[str, Any]:
     moved = Model(name="flights-delay", version="1", path=path.replace("/1/", "/2/"))
     nowhere = Model(name="nowhere", version="1", path="azureml://datastores/models/paths/none/")
     lost = Model(name="lost", version="1", path="azureml://datastores/nostore/paths/none/")
-    seen = {
+    seen: dict[str, Any] = {
         "local": [local.version, second.version],
         "downloaded": sorted(each.name for each in (folder / "down").rglob("*.joblib")),
         "registered": [registered.version, registered.path.rpartition("/datastores/")[2], registered.tags],
