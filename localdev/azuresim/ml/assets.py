@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from localdev.azuresim.errors import bad_member
-from localdev.azuresim.ml import paths
+from localdev.azuresim.ml import paths, signals
 from localdev.azuresim.ml.common import (
     ASSET_VERSIONS,
     WORKSPACE,
@@ -127,7 +127,19 @@ class Assets:
         container.state["made"] = number = container.state.get("made", 0) + 1
         version = self._new(call, workspace, call.resource_id, self._kind.versions, wanted)
         version.state["number"] = number
+        if self._kind is MODELS:
+            self._tell(version, container, workspace, call.at)
         return version
+
+    def _tell(self, version: Resource, model: Resource, workspace: Resource, at: float) -> None:
+        registered = {
+            "modelName": model.name,
+            "modelVersion": version.name,
+            "modelTags": dict(version.properties["tags"]),
+            "modelProperties": dict(version.properties["properties"]),
+        }
+        subject = f"models/{model.name}:{version.name}"
+        signals.emit(self._world, signals.MODEL_REGISTERED, subject, registered, at, topic=workspace.id)
 
     def _new(
         self, call: Call, workspace: Resource, id_: str, type_: str, properties: dict[str, Any]

@@ -17,6 +17,7 @@ from typing import Any
 from localdev.azuresim import estate
 from localdev.azuresim.errors import ArmError
 from localdev.azuresim.events import iso
+from localdev.azuresim.ml import signals
 from localdev.azuresim.ml.common import WORKSPACE, WORKSPACES, user_error, workspace_of
 from localdev.azuresim.routing import Call, Reply, Route
 from localdev.azuresim.store import Resource
@@ -125,19 +126,19 @@ class RunHistory:
 
 
 def run_of(job: Resource) -> dict[str, Any]:
-    shown, experiment = job.properties, str(job.properties.get("experimentName", "Default"))
+    shown, experiment = job.properties, str(job.properties.get("experimentName") or "Default")
     parent = job.state.get("parent")
     return {
         "runId": job.name,
         "runUuid": str(uuid.uuid5(uuid.NAMESPACE_URL, job.id)),
         "rootRunId": parent or job.name,
         "parentRunId": parent,
-        "experimentId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job.id.rpartition('/jobs/')[0]}/{experiment}")),
+        "experimentId": signals.experiment_id(experiment),
         "experimentName": experiment,
         "displayName": shown.get("displayName") or job.name,
         "description": shown.get("description"),
         "status": shown.get("status"),
-        "runType": f"azureml.{str(shown.get('jobType', 'command')).casefold()}run",
+        "runType": signals.run_type(job),
         "createdUtc": iso(job.created),
         "createdBy": _author(job),
         "startTimeUtc": _moment(job, "started"),
