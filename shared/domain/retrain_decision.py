@@ -75,9 +75,18 @@ class Facts(Wire):
 
 
 class ActiveRun(Wire):
+    """A run at work. Started by a person or a schedule, it has no `cause`, and its outcome says when it began."""
+
     run: str
-    started: datetime
-    cause: str = ""  # key of the event that started it; "" for a person or a schedule
+    started: datetime | None = None
+    cause: str = ""
+
+
+class Ended(Wire):
+    """What is on record of a run that is over."""
+
+    state: str
+    started: datetime | None = None
 
 
 class RetrainState(Wire):
@@ -90,14 +99,14 @@ class RetrainState(Wire):
     answered: datetime | None = None  # when the newest run was started that compared champion and challenger
     evidence: tuple[str, ...] = ()  # events that came while a run was at work
 
-    def started(self, run: str, at: datetime, *, cause: str = "") -> RetrainState:
+    def started(self, run: str, at: datetime | None = None, *, cause: str = "") -> RetrainState:
         """The state with one more run at work. The same run twice is one."""
         if any(active.run == run for active in self.active):
             return self
         return self.model_copy(
             update={
                 "active": (*self.active, ActiveRun(run=run, started=at, cause=cause)),
-                "starts": (*self.starts, at)[-STARTS_KEPT:],
+                "starts": _with(self.starts, at),
                 "armed": self.armed and not cause,
                 "evidence": (),
             }
@@ -107,26 +116,26 @@ class RetrainState(Wire):
         kept = (*(each for each in self.evidence if each != key), key)[-EVIDENCE_KEPT:]
         return self.model_copy(update={"evidence": kept})
 
-    def settled(self, ended: Mapping[str, str]) -> RetrainState:
-        """The state after runs that are over: their outcomes' states by run. Drift that was not answered stays armed."""
+    def settled(self, ended: Mapping[str, Ended]) -> RetrainState:
+        """The state after runs that are over. Drift that none of them answered may fire again."""
         state = self
         for active in self.active:
             if active.run in ended:
                 state = state._settled(active, ended[active.run])
         return state
 
-    def _settled(self, active: ActiveRun, outcome: str) -> RetrainState:
-        answered = outcome in ("Completed", "Rejected")
-        failures = (
-            self.failures + 1 if outcome == "Failed" else self.failures if outcome == "Cancelled" else 0
-        )
+    def _settled(self, active: ActiveRun, ended: Ended) -> RetrainState:
+        answers = ended.state in ("Completed", "Rejected")
+        began = active.started or ended.started
+        failures = self.failures + 1 if ended.state == "Failed" else self.failures
         return self.model_copy(
             update={
                 "active": tuple(each for each in self.active if each != active),
-                "failures": failures,
-                "armed": self.armed if answered else True,
-                "answered": max(self.answered or active.started, active.started)
-                if answered
+                "starts": self.starts if active.started else _with(self.starts, began),
+                "failures": failures if ended.state in ("Failed", "Cancelled") else 0,
+                "armed": self.armed if answers else True,
+                "answered": max(filter(None, (self.answered, began)), default=None)
+                if answers
                 else self.answered,
             }
         )
@@ -155,6 +164,14 @@ class Decision(Wire):
     look_at: datetime | None = None
     until: datetime | None = None
     event: MlEvent | None = None
+
+    def brief(self) -> Decision:
+        """Without the event, which is on record."""
+        return self.model_copy(update={"event": None})
+
+
+def _with(starts: tuple[datetime, ...], at: datetime | None) -> tuple[datetime, ...]:
+    return (*starts, at)[-STARTS_KEPT:] if at else starts
 
 
 def decide(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action, tuple[str, ...]]:

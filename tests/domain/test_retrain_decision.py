@@ -13,6 +13,7 @@ from shared.domain.ml_events import EventKind, MlEvent
 from shared.domain.retrain_decision import (
     MAX_FAILURES,
     Action,
+    Ended,
     Facts,
     RetrainState,
     Rules,
@@ -54,7 +55,7 @@ def after(
     outcome: str, *, started: datetime = NOW - 3 * DAY, before: RetrainState | None = None
 ) -> RetrainState:
     begun = (before or RetrainState()).started(RUN, started, cause="k")
-    return begun.settled({RUN: outcome})
+    return begun.settled({RUN: Ended(state=outcome)})
 
 
 FIRED = after("Completed", started=NOW - 3 * DAY)
@@ -132,6 +133,13 @@ def test_what_a_run_came_to_moves_the_state(outcome: str, failures: int, armed: 
         answered,
         (),
     )
+
+
+def test_a_run_started_by_hand_counts_from_when_it_says_it_began() -> None:
+    ended = {RUN: Ended(state="Completed", started=NOW - 2 * HOUR)}
+    moved = state().started(RUN).settled(ended)
+    assert (moved.starts, moved.answered, moved.armed) == ((NOW - 2 * HOUR,), NOW - 2 * HOUR, True)
+    assert decide(facts(), RULES, moved)[0] is Action.IGNORE
 
 
 def test_drift_that_fell_far_enough_arms_again() -> None:
