@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from node.errors import CodeLoadError, reason_of
-from node.job import is_safe_name
+from node.fields import is_safe_name
 
 MAX_FILES, MAX_BYTES, MAX_RATIO = 2_000, 256 * 1024 * 1024, 100
 _CHUNK = 1024 * 1024

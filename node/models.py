@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from node.errors import ModelLoadError, NodeError, reason_of
-from node.job import ModelSource, is_safe_name
+from node.fields import is_safe_name
+from node.job import ModelSource
 from node.storage import NotThere, Store
 
 CARD = "MODEL.json"

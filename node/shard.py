@@ -8,7 +8,8 @@ from typing import Any
 
 from node.attempts import Ledger
 from node.errors import ItemFault, WorkerDied
-from node.job import Item, ScoreJob, Shard, is_safe_name
+from node.fields import is_safe_name
+from node.job import Item, ScoreJob, Shard
 from node.parts import Commit, PartFile, commit_part, find_part
 from node.records import SCHEMA, create_record
 from node.scoring import Input, Scored, Scorer

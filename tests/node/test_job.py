@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from node.errors import JobSpecError
-from node.job import decode_reference, is_safe_name, parse_job
+from node.fields import is_safe_name
+from node.job import decode_reference, parse_job
 from tests.node.estate import ACCOUNT_URL, REFUSED_CLIENT_ID
 from tests.node.jobs import Bench, as_parquet, some_rows
 
