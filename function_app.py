@@ -4,14 +4,16 @@ import azure.durable_functions as df
 import azure.functions as func
 
 from shared.durable.index import activities, orchestrators
-from shared.triggers import http, timers
+from shared.triggers import events, http, timers
 
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 app.register_functions(http.bp)
 app.register_functions(timers.bp)
+app.register_functions(events.bp)
 app.register_functions(orchestrators("orchestrators.score", "score_batch", "score_shards"))
 app.register_functions(orchestrators("orchestrators.upkeep", "reap_leases"))
+app.register_functions(orchestrators("orchestrators.events", "consider_event"))
 app.register_functions(
     activities(
         "activities.compute", "check_headroom", "begin_provision", "observe_machine", "begin_release", "begin_delete",
@@ -25,6 +27,7 @@ app.register_functions(
     )
 )
 app.register_functions(activities("activities.registry", "read_model"))
+app.register_functions(activities("activities.events", "read_event_truth", "decide_retraining"))
 app.register_functions(
     activities(
         "activities.leases", "open_lease", "close_lease", "settle_lease", "list_leases", "remove_resource",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.domain import audit, cost, jobs, lease, offers, registry, scoring, upkeep
+from shared.domain import audit, considering, cost, jobs, lease, ml_events, offers, registry, scoring, upkeep
+from shared.domain import retrain_decision as decision
 from shared.domain.wire import Wire
 
 
@@ -27,6 +28,10 @@ class Nothing(Wire):
 SCORE_BATCH = Step("score_batch", scoring.ScoreRequest, scoring.RunOutcome)
 SCORE_SHARDS = Step("score_shards", scoring.BatchRequest, scoring.BatchOutcome)
 REAP_LEASES = Step("reap_leases", upkeep.ReapRequest, upkeep.ReapReport)
+CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
+
+READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
+DECIDE_RETRAINING = Step("decide_retraining", considering.DecideRequest, decision.Decision)
 
 CHECK_HEADROOM = Step("check_headroom", offers.HeadroomQuery, offers.HeadroomReport)
 BEGIN_PROVISION = Step("begin_provision", lease.Lease, lease.Operation)

@@ -1,0 +1,100 @@
+"""Taking events in: each fact is put on record once, then acknowledged, then considered once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from shared.azure import event_ledger
+from shared.config import settings
+from shared.domain.ml_events import EventKind, Ignored, MlEvent, normalise
+from shared.durable import contracts
+from shared.durable.client import Orchestrations
+
+logger = logging.getLogger(__name__)
+
+
+class Taken(StrEnum):
+    """What became of a delivery. All of them are acknowledged: sending it again would change nothing."""
+
+    CONSIDERED = "considered"  # its fact is new, and an orchestration decides about it
+    RECORDED = "recorded"  # its fact is new, and nothing is to be decided
+    OWN = "own"  # new, and brought about by this app itself: acting on it would be a loop
+    KNOWN = "known"  # its fact was on record
+    UNKNOWN = "unknown"  # of a type we do not know, or not whole
+    REFUSED = "refused"  # of another workspace or storage account
+
+
+async def deliver(event: Any, client: Any) -> Taken:
+    """One event as the Functions SDK hands it over. Raises what kept it off the record."""
+    taken = await take(Orchestrations(client), normalise(_raw(event)))
+    level = logging.WARNING if taken in (Taken.UNKNOWN, Taken.REFUSED) else logging.INFO
+    logger.log(level, "event %s", taken, extra={"event_id": event.id, "taken": str(taken)})
+    return taken
+
+
+async def take(
+    orchestrations: Orchestrations, found: MlEvent | Ignored, *, origin: str = "eventgrid"
+) -> Taken:
+    """Put a fact on record, and start what decides about it if it is new. Safe to repeat."""
+    if not _is_ours(found):
+        await asyncio.to_thread(event_ledger.record_refused, found, why=Taken.REFUSED)
+        return Taken.REFUSED
+    if isinstance(found, Ignored):
+        await asyncio.to_thread(event_ledger.record_refused, found, why=Taken.UNKNOWN)
+        return Taken.UNKNOWN
+    to_consider = found.kind is EventKind.DRIFT and not found.is_own
+    if not await asyncio.to_thread(event_ledger.record, found, origin=origin, to_consider=to_consider):
+        return Taken.KNOWN
+    if not to_consider:
+        return Taken.OWN if found.is_own else Taken.RECORDED
+    await _start(orchestrations, found)
+    return Taken.CONSIDERED
+
+
+async def consider_forgotten(orchestrations: Orchestrations) -> list[str]:
+    """Start what a crash left on record and unconsidered; gives the keys."""
+    forgotten = await asyncio.to_thread(event_ledger.unstarted)
+    for event in forgotten:
+        if await orchestrations.look(instance_of(event)) is None:
+            await _start(orchestrations, event)
+        else:
+            await asyncio.to_thread(event_ledger.set_started, event.key)
+    return [event.key for event in forgotten]
+
+
+def instance_of(event: MlEvent) -> str:
+    return f"event-{event.key}"
+
+
+async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:
+    """An instance that is over may start again here: it finds its decisions on record and changes nothing."""
+    await orchestrations.start(contracts.CONSIDER_EVENT, event, instance_of(event))
+    await asyncio.to_thread(event_ledger.set_started, event.key)
+
+
+def _is_ours(found: MlEvent | Ignored) -> bool:
+    """Whether it is of our workspace, or of our storage account, whose name no other account in Azure has."""
+    if found.source == settings().ml_workspace_id.lower() != "":
+        return True
+    host = urlsplit(settings().storage_account_url).hostname or ""
+    account = f"/providers/microsoft.storage/storageaccounts/{host.split('.')[0]}"
+    is_storage = not isinstance(found, MlEvent) or found.kind is EventKind.BLOB_CREATED
+    return is_storage and found.source.endswith(account)
+
+
+def _raw(event: Any) -> dict[str, Any]:
+    """The event as it was on the wire, as far as the SDK kept it."""
+    if hasattr(event, "specversion"):
+        return {
+            **event.extension_attrs,  # data_base64 is among them
+            "id": event.id, "source": event.source, "type": event.type, "subject": event.subject,
+            "time": event.time, "data": event.get_json(),
+        }  # fmt: skip
+    return {
+        "id": event.id, "topic": event.topic, "subject": event.subject, "eventType": event.event_type,
+        "eventTime": event.event_time, "data": event.get_json(),
+    }  # fmt: skip
