@@ -151,12 +151,10 @@ def _add_workspace(store: Store, at: float) -> None:
         primaryUserAssignedIdentity=VM.id,
         publicNetworkAccess="Enabled",
         v1LegacyMode=False,
-        systemDatastoresAuthMode="AccessKey",
         privateLinkCount=0,
         storageHnsEnabled=False,
     )
     workspace.extra = {
-        "kind": "Default",
         "sku": {"name": "Basic", "tier": "Basic"},
         "identity": {
             "type": "UserAssigned",

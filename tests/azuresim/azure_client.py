@@ -21,7 +21,12 @@ COMPUTE, NETWORK, RESOURCES, SCHEDULES, DISKS = (
     "2018-09-15",
     "2024-03-02",
 )
-VERSIONS = {"microsoft.network": NETWORK, "microsoft.devtestlab": SCHEDULES}
+MACHINE_LEARNING = "2023-08-01-preview"
+VERSIONS = {
+    "microsoft.network": NETWORK,
+    "microsoft.devtestlab": SCHEDULES,
+    "microsoft.machinelearningservices": MACHINE_LEARNING,
+}
 TAGS = {"muster-lease": "lease-1", "muster-app": "muster"}
 
 

@@ -11,14 +11,28 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from azure.ai.ml import MLClient, command, load_component
-from azure.ai.ml.constants import AssetTypes
+from azure.ai.ml import Input, MLClient, command, dsl, load_component
+from azure.ai.ml.constants import AssetTypes, MonitorDatasetContext
 from azure.ai.ml.entities import (
     AzureBlobDatastore,
     BuildContext,
+    CategoricalDriftMetrics,
+    CronTrigger,
     Data,
+    DataDriftMetricThreshold,
+    DataDriftSignal,
     Environment,
+    JobSchedule,
     Model,
+    MonitorDefinition,
+    MonitoringTarget,
+    MonitorSchedule,
+    NumericalDriftMetrics,
+    ProductionData,
+    RecurrencePattern,
+    RecurrenceTrigger,
+    ReferenceData,
+    ServerlessSparkCompute,
 )
 from azure.ai.ml.entities._assets import Code
 from azure.core.exceptions import HttpResponseError
@@ -201,13 +215,74 @@ def code_and_components(ml: MLClient, folder: Path) -> dict[str, Any]:
     }
 
 
+def drift_monitor() -> MonitorSchedule:
+    signal = DataDriftSignal(
+        reference_data=ReferenceData(
+            input_data=Input(type="mltable", path="azureml:flights:7"),
+            data_context=MonitorDatasetContext.TRAINING,
+        ),
+        production_data=ProductionData(
+            input_data=Input(type="uri_folder", path="azureml:flights:8"),
+            data_context=MonitorDatasetContext.MODEL_INPUTS,
+        ),
+        metric_thresholds=DataDriftMetricThreshold(
+            numerical=NumericalDriftMetrics(jensen_shannon_distance=0.1),
+            categorical=CategoricalDriftMetrics(pearsons_chi_squared_test=0.05),
+        ),
+        features=["distance"],
+    )
+    return MonitorSchedule(
+        name="flights-monitor",
+        trigger=RecurrenceTrigger(
+            frequency="day", interval=1, schedule=RecurrencePattern(hours=3, minutes=15)
+        ),
+        create_monitor=MonitorDefinition(
+            compute=ServerlessSparkCompute(instance_type="standard_e4s_v3", runtime_version="3.4"),
+            monitoring_target=MonitoringTarget(ml_task="classification"),
+            monitoring_signals={"drift": signal},
+        ),
+        tags={"muster-app": "muster"},
+    )
+
+
+def schedules(ml: MLClient, folder: Path) -> dict[str, Any]:
+    step = command(command="echo hi", environment="azureml:train:1", compute="ml-cluster")
+
+    @dsl.pipeline(default_compute="ml-cluster")  # type: ignore[untyped-decorator]
+    def nightly() -> None:
+        step()
+
+    def names(which: str) -> list[str]:
+        return sorted(each.name for each in ml.schedules.list(list_view_type=which))
+
+    monitor = ml.schedules.begin_create_or_update(drift_monitor()).result()
+    trigger = CronTrigger(expression="0 2 * * *", time_zone="UTC")
+    job = ml.schedules.begin_create_or_update(
+        JobSchedule(name="nightly", trigger=trigger, create_job=nightly())
+    ).result()
+    seen: dict[str, Any] = {
+        "made": [monitor.is_enabled, job.is_enabled, monitor.tags],
+        "enabled": names("EnabledOnly"),
+        "delete enabled": refusal(lambda: ml.schedules.begin_delete("nightly").result()),
+        "disabled": ml.schedules.begin_disable("nightly").result().is_enabled,
+        "after disable": [names("EnabledOnly"), names("DisabledOnly"), names("All")],
+    }
+    got = ml.schedules.get("flights-monitor")
+    seen["thresholds"] = got.create_monitor.monitoring_signals[
+        "drift"
+    ].metric_thresholds.numerical.jensen_shannon_distance
+    ml.schedules.begin_delete("nightly").result()
+    seen["left"] = names("All")
+    return seen
+
+
 def main() -> None:
     ml = client()
     seen: dict[str, Any] = {"workspaces": workspaces_and_datastores(ml)}
-    for part in (environments, data, models, code_and_components):
+    for part in (environments, data, models, code_and_components, schedules):
         with tempfile.TemporaryDirectory() as folder:
             seen[part.__name__] = part(ml, Path(folder))
-    print(json.dumps(seen))
+    print(f"\n{json.dumps(seen)}")  # on a line of its own: the SDK prints dots while it waits
 
 
 if __name__ == "__main__":
