@@ -20,7 +20,8 @@ def check_headroom(query: HeadroomQuery) -> HeadroomReport:
     offers: tuple[Offer, ...] = (Offer(size=where.name, region="here"),)
     if where.bills:
         offers = offers_for(query.sizes, query.regions or (settings().location,), query.priority)
-    return HeadroomReport(looks=where.provisioner.check_headroom(offers, query.nodes))
+    looks = where.provisioner.check_headroom(offers, query.nodes)
+    return HeadroomReport(looks=looks, shares_machine=where.shares_machine)
 
 
 @activity(contracts.BEGIN_PROVISION)

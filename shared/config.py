@@ -24,6 +24,10 @@ _REQUIRED = {
 }
 
 
+# One of Azure ML's own base images (Azure/AzureML-Containers), without CUDA; pinned, since what it holds moves monthly.
+ML_IMAGE = "mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04:20260901.v1"
+
+
 class SettingsMissing(AppError):
     """The app was deployed without settings it needs. Nobody who calls it can help that."""
 
@@ -44,6 +48,7 @@ class Settings:
     workloads: Path
     local_work: Path  # where the `local` platform keeps its leases
     ml_workspace_id: str = ""  # ARM id of the Azure ML workspace; "" where there is none
+    ml_image: str = ML_IMAGE  # what jobs on Azure ML clusters run in
 
     def subnet_id(self, region: str) -> str:
         """The subnet for machines in `region`. Raises SpecError when the setting names none."""
@@ -77,6 +82,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             environment.get("MUSTER_LOCAL_WORK") or f"{tempfile.gettempdir()}/muster-{getuser()}"
         ),
         ml_workspace_id=environment.get("MUSTER_ML_WORKSPACE", "").rstrip("/"),
+        ml_image=environment.get("MUSTER_ML_IMAGE") or ML_IMAGE,
     )
 
 

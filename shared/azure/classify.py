@@ -91,6 +91,8 @@ RULES: Mapping[str, Rule] = {
     "PublicIPCountLimitReached": _ELSEWHERE,
     "OutOfQuota": _ELSEWHERE,
     "OutOfCapacity": _ELSEWHERE,
+    "ClusterCoreQuotaReached": _ELSEWHERE,
+    "ClusterMinNodesExceedCoreQuota": _ELSEWHERE,
     # D: nobody but the user can help
     "PropertyChangeNotAllowed": _STOP,
     "RequestDisallowedByPolicy": _STOP,
@@ -136,6 +138,9 @@ _NOT_ALLOWED: tuple[tuple[str, Rule], ...] = (
     (r"running|deallocated|power ?state", _TAKEN),
 )
 
+# Azure ML has no code of its own for a cluster that its quotas forbid (Azure/mlops-v2#81, InnerEye-DeepLearning#253).
+_ML_QUOTA = re.compile(r"vCPU quota of \d+ and cannot accomm?odate|exceeding quota limits", re.IGNORECASE)
+
 _ACTION = re.compile(r"perform action(?:\(s\))? '([^']+)'", re.IGNORECASE)
 _SCOPE = re.compile(r"(?:over scope|linked scope\(s\)|on scope) '([^']+)'", re.IGNORECASE)
 
@@ -147,6 +152,8 @@ def rule_for(code: str, message: str = "", *, status: int | None = None) -> Rule
     if code == "OperationNotAllowed":
         found = (rule for pattern, rule in _NOT_ALLOWED if re.search(pattern, message, re.IGNORECASE))
         return next(found, _STOP)
+    if _ML_QUOTA.search(message):
+        return _ELSEWHERE
     if code in RULES:
         return RULES[code]
     if status is not None and status >= 500:

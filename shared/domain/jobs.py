@@ -40,12 +40,17 @@ class JobState(StrEnum):
 
 
 class JobLook(Wire):
-    """One look at a job on its machine. `machine_lost` when there is no machine to ask any more."""
+    """One look at a job on its machine. `machine_lost` when there is no machine to ask any more.
+
+    `preempted`: the job is over because its node of a shared machine was taken away. The machine is there, and takes
+    the same work again under another id.
+    """
 
     state: JobState
     exit_code: int | None = None
     message: str = ""
     machine_lost: bool = False
+    preempted: bool = False
     poll_after_s: float = 15.0
 
 

@@ -42,6 +42,16 @@ def vm_name(lease: str, epoch: int) -> str:
     return f"vm-{lease}-e{epoch}"
 
 
+def cluster_name(lease: str, epoch: int) -> str:
+    """`cluster_name("0123456789abcdef", 2) -> "ml-0123456789ab-e2"`. Azure ML allows 24 characters."""
+    return f"ml-{lease[:12]}-e{epoch}"
+
+
+def cluster_job_name(lease: str, epoch: int, job: str) -> str:
+    """A job's name in its workspace, where all clusters' jobs share one space of names, for ever."""
+    return f"{lease}-e{epoch}-{job}"
+
+
 def parse_vm_name(text: str) -> tuple[str, int] | None:
     """The lease and epoch that a machine's name was made of; None if `vm_name` could not have made it."""
     found = _VM_NAME.fullmatch(text)

@@ -55,7 +55,10 @@ class HeadroomQuery(Wire):
 
 
 class HeadroomReport(Wire):
+    """`shares_machine`: one lease of the platform serves several jobs at once, on nodes of its own."""
+
     looks: tuple[Headroom, ...] = ()
+    shares_machine: bool = False
 
 
 class Choice(Wire):

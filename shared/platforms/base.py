@@ -52,17 +52,21 @@ class JobRunner(Protocol):
     def submit_job(self, lease: Lease, job: JobRequest) -> Operation: ...
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
-        """Look once. A machine that is gone gives `machine_lost`, not an error."""
+        """Look once. A machine that is gone gives `machine_lost`, a node of a shared one `preempted`, and no error."""
 
     def cancel_job(self, lease: Lease, job_id: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Platform:
-    """`bills` is False where a machine costs nothing (the user's own)."""
+    """`bills` is False where a machine costs nothing (the user's own).
+
+    `shares_machine`: one lease serves several jobs at once, a node for each, and its machine is the cluster.
+    """
 
     name: str
     summary: str
     provisioner: Provisioner
     jobs: JobRunner
     bills: bool = True
+    shares_machine: bool = False

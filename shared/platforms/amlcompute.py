@@ -1,0 +1,266 @@
+"""An Azure ML compute cluster per lease: it costs nothing at rest, and its nodes come and go with the jobs.
+
+The machine of a lease is the cluster: READY means that it takes jobs, and several of them share it, one on each node.
+ARM requests of a whole life with one job: create 2 (look, PUT), ready 1, submit 3 (cluster, job, PUT), looks 1 each,
+release 3 (look, scale to 0, nodes), looks 1 each, delete 2, gone 1 and again 1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from node import package
+from shared.azure import ml_clusters, ml_headroom, ml_jobs
+from shared.azure.arm import Answer
+from shared.azure.ml_clusters import CLUSTER, cluster_name, cluster_of
+from shared.azure.resources import tags_of
+from shared.azure.vm_estate import is_ours, is_still_owned
+from shared.config import settings
+from shared.domain.errors import ConflictError, LeaseLost, NotFoundError, PlatformError
+from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
+from shared.domain.lease import TAG_APP, Inventory, Lease, Machine, MachineState, Operation, OwnedResource
+from shared.domain.offers import Headroom, Offer
+from shared.platforms.base import Platform
+
+logger = logging.getLogger(__name__)
+
+# Where ARM names no time of its own. A cluster without nodes is made in seconds; nodes take one to five minutes.
+CREATE_POLL_S = 15.0
+RELEASE_POLL_S = 20.0
+JOB_POLL_S = 30.0
+
+_USABLE = (MachineState.CREATING, MachineState.STARTING, MachineState.READY)
+
+
+class AmlCompute:
+    """Provisioner and JobRunner of the `amlcompute` platform. Stateless: everything is read from Azure."""
+
+    def check_headroom(self, offers: Sequence[Offer], nodes: int) -> tuple[Headroom, ...]:
+        """Azure ML's quotas and sizes, two requests per region."""
+        return ml_headroom.check(offers, nodes)
+
+    def begin_provision(self, lease: Lease) -> Operation:
+        """Create the cluster, with no node, unless it is there and ours.
+
+        The API overwrites what is there, so it is looked at first. Raises LeaseLost for a lease that is over,
+        ConflictError for a cluster of that name without the lease's tags, SpecError without MUSTER_ML_WORKSPACE.
+        """
+        name = cluster_name(lease)
+        seen = ml_clusters.get_cluster(name)
+        if not seen.is_missing:
+            self._check_ours(seen, lease)
+        elif lease.deadline <= seen.date:
+            raise LeaseLost(
+                f"lease {lease.id} ended at {lease.deadline.isoformat()}; nothing was created", lease=lease.id
+            )
+        else:
+            body = ml_clusters.cluster_body(lease, settings())
+            seen = ml_clusters.begin_create_cluster(name, body)
+            logger.info("creation begun", extra={**_log(lease, seen), "offer": str(lease.offer)})
+        return Operation(poll_after_s=seen.poll_after_s(CREATE_POLL_S))
+
+    def observe_machine(self, lease: Lease) -> Machine:
+        """One look. A cluster of that name that is not ours counts as absent: this lease has none."""
+        seen = ml_clusters.get_cluster(cluster_name(lease))
+        if seen.is_missing or not _is_ours(seen, lease):
+            return Machine(state=MachineState.ABSENT, poll_after_s=seen.poll_after_s(CREATE_POLL_S))
+        return cluster_of(seen.body, lease, seen.poll_after_s(CREATE_POLL_S))
+
+    def begin_release(self, lease: Lease) -> Operation | None:
+        """Allow no node any more, and cancel what runs on those there are: a node leaves when its job is over.
+
+        None once no node is left. What failed to be made cannot be scaled, and is deleted instead.
+        """
+        name = cluster_name(lease)
+        seen = ml_clusters.get_cluster(name)
+        if seen.is_missing:
+            return None
+        self._check_ours(seen, lease)
+        state = cluster_of(seen.body, lease, RELEASE_POLL_S).state
+        if state is MachineState.DEALLOCATED:
+            return None
+        if state is MachineState.FAILED:
+            return self.begin_delete(lease)
+        if state in _USABLE:
+            seen = ml_clusters.begin_scale_to_zero(name)
+            logger.info("scaling to zero begun", extra=_log(lease, seen))
+        if state is not MachineState.DELETING:
+            for job in ml_clusters.running_jobs(name):
+                _cancel(job)
+        return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
+
+    def begin_delete(self, lease: Lease) -> Operation | None:
+        """Delete the cluster with all its nodes. None if it is gone."""
+        name = cluster_name(lease)
+        seen = ml_clusters.get_cluster(name)
+        if seen.is_missing:
+            return None
+        self._check_ours(seen, lease)
+        if not _is_deleting(seen):
+            seen = ml_clusters.begin_delete_cluster(name)
+            logger.info("deletion begun", extra=_log(lease, seen))
+        return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
+
+    def list_remains(self, lease: Lease) -> tuple[OwnedResource, ...]:
+        """The cluster is all there is: nodes and their disks are within it."""
+        seen = ml_clusters.get_cluster(cluster_name(lease))
+        if seen.is_missing or not _is_ours(seen, lease):
+            return ()
+        region = ml_clusters.region_of(seen.body)
+        return (OwnedResource(id=seen.body["id"], type=CLUSTER, region=region, tags=tags_of(seen.body)),)
+
+    def list_owned(self) -> Inventory:
+        """One request, all tags included, and ARM's own time of it. Nothing where the app has no workspace."""
+        if not settings().ml_workspace_id:
+            return Inventory(now=datetime.min.replace(tzinfo=UTC))
+        found, now = ml_clusters.list_clusters()
+        owned = tuple(each for each in found if each.tags.get(TAG_APP) == settings().app)
+        return Inventory(resources=owned, now=now)
+
+    def begin_removal(self, resource: OwnedResource) -> None:
+        """Delete the cluster at once: its nodes go with it, and so does their bill."""
+        seen = ml_clusters.get_cluster(resource.name)
+        if seen.is_missing:
+            return
+        if not is_still_owned(resource, tags_of(seen.body), settings().app):
+            raise ConflictError(
+                f"cluster {resource.name} no longer carries the tags it was found by; it was left alone",
+                code="NotOurs",
+                target=resource.id,
+            )
+        if not _is_deleting(seen):
+            ml_clusters.begin_delete_cluster(resource.name)
+            logger.info("removal begun", extra={"resource": resource.id})
+
+    def submit_job(self, lease: Lease, job: JobRequest) -> Operation:
+        """Queue the agent as a command job. Raises LeaseLost if the lease has no cluster that takes jobs.
+
+        A job's name is for ever: one that is there was submitted by an earlier call, whatever has become of it.
+        """
+        seen = ml_clusters.get_cluster(cluster_name(lease))
+        usable = not seen.is_missing and _is_ours(seen, lease)
+        if not usable or cluster_of(seen.body, lease, JOB_POLL_S).state not in _USABLE:
+            raise LeaseLost(f"{lease.offer}: no cluster for job {job.id}", lease=lease.id)
+        name = ml_jobs.job_name(lease, job.id)
+        sent = ml_jobs.get_job(name)
+        if sent.is_missing:
+            sent = _put(lease, job, name)
+        if sent.body["properties"].get("computeId", "").lower() != ml_clusters.cluster_id(lease).lower():
+            raise ConflictError(
+                f"job {name} exists and is not this lease's; it was left alone", code="NotOurs"
+            )
+        return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
+
+    def observe_job(self, lease: Lease, job_id: str) -> JobLook:
+        """One look; another at the details of a run that failed, and at the cluster of a job that is not over by itself.
+
+        A job that waits for a node says in `message` what keeps the cluster from getting one. A node that is taken away
+        sends its job back to the queue: it is PENDING again, and over only where Azure gave it up (`preempted`).
+        """
+        seen = ml_jobs.get_job(ml_jobs.job_name(lease, job_id))
+        poll_after_s = seen.poll_after_s(JOB_POLL_S)
+        look = (
+            JobLook(state=JobState.ABSENT, poll_after_s=poll_after_s)
+            if seen.is_missing
+            else ml_jobs.job_of(seen.body, poll_after_s)
+        )
+        if look.state is JobState.SUCCEEDED:
+            return look
+        if look.state in (JobState.FAILED, JobState.CANCELED):
+            look = ml_jobs.explained(look, ml_jobs.read_run(seen.body))
+            if look.exit_code is not None:
+                return look
+        cluster = ml_clusters.get_cluster(cluster_name(lease))
+        if cluster.is_missing or not _is_ours(cluster, lease):
+            return look.model_copy(update={"machine_lost": True, "message": "the cluster is gone"})
+        state = cluster_of(cluster.body, lease, poll_after_s).state
+        if state not in _USABLE:
+            return look.model_copy(update={"machine_lost": True, "message": f"the cluster is {state}"})
+        if look.state is JobState.PENDING:
+            why = ": ".join(filter(None, ml_clusters.failure_of(cluster.body)))
+            return look.model_copy(update={"message": why})
+        return look
+
+    def cancel_job(self, lease: Lease, job_id: str) -> None:
+        """Ask Azure to end the job, and read back that it will. Nothing to do for one that is over or never was."""
+        name = ml_jobs.job_name(lease, job_id)
+        if ml_jobs.get_job(name).is_missing:
+            return
+        _cancel(name)
+        seen = ml_jobs.get_job(name)
+        status = "" if seen.is_missing else str(seen.body["properties"].get("status"))
+        if not seen.is_missing and status != "CancelRequested" and not ml_jobs.state_of(seen.body).is_over:
+            raise PlatformError(f"job {name} was cancelled and is {status}", code="NotCancelled", target=name)
+
+    def _check_ours(self, seen: Answer, lease: Lease) -> None:
+        if not _is_ours(seen, lease):
+            raise ConflictError(
+                f"cluster {cluster_name(lease)} exists without the tags of lease {lease.id}, epoch {lease.epoch} "
+                f"(it has {tags_of(seen.body)}); it was left alone",
+                code="NotOurs",
+                target=seen.body.get("id"),
+            )
+
+
+def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
+    value = package.bootstrap_parameter(
+        settings().storage_account_url,
+        _reference(job.agent),
+        _reference(job.job),
+        settings().vm_identity_client_id,
+    )
+    body = ml_jobs.job_body(
+        lease,
+        settings(),
+        job=job.id,
+        command=package.bootstrap_script(),
+        environment={package.PARAMETER: value},
+        timeout_s=job.timeout_s,
+    )
+    try:
+        sent = ml_jobs.put_job(name, body)
+    except NotFoundError as error:
+        raise LeaseLost(f"{lease.offer}: no cluster for job {job.id}: {error}", lease=lease.id) from error
+    logger.info("job submitted", extra={**_log(lease, sent), "job": job.id})
+    return sent
+
+
+def _cancel(name: str) -> None:
+    try:
+        ml_jobs.begin_cancel_job(name)
+    except NotFoundError:
+        return
+    logger.info("job cancelled", extra={"job": name})
+
+
+def _is_ours(seen: Answer, lease: Lease) -> bool:
+    return is_ours(tags_of(seen.body), lease, settings().app)
+
+
+def _is_deleting(seen: Answer) -> bool:
+    return bool(seen.body.get("properties", {}).get("provisioningState") == "Deleting")
+
+
+def _reference(blob: BlobRef) -> package.BlobReference:
+    return package.BlobReference(blob.container, blob.blob, blob.sha256)
+
+
+def _log(lease: Lease, sent: Answer) -> dict[str, object]:
+    return {
+        "run": lease.owner,
+        "lease": lease.id,
+        "epoch": lease.epoch,
+        "correlation_id": sent.headers.get("x-ms-correlation-request-id", ""),
+    }
+
+
+_AMLCOMPUTE = AmlCompute()
+PLATFORM = Platform(
+    name="amlcompute",
+    summary="an Azure ML compute cluster of its own for each run, at zero nodes before and after it",
+    provisioner=_AMLCOMPUTE,
+    jobs=_AMLCOMPUTE,
+    shares_machine=True,
+)
