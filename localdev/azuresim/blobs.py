@@ -12,6 +12,7 @@ import hmac
 import http.client
 import re
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -45,23 +46,31 @@ class Blobs:
         status, text = self._send("GET", f"/{container}?{query}")
         return status == 200 and re.search(r"<Blob>", text) is not None
 
+    def put(self, container: str, blob: str, content: bytes) -> bool:
+        """Write a block blob; False if the account refuses, for example because there is no such container."""
+        status, _ = self._send("PUT", f"/{container}/{quote(blob)}", content, {"x-ms-blob-type": "BlockBlob"})
+        return status == 201
+
     def url(self, container: str, blob: str = "") -> str:
         """As Azure ML writes it, with the port."""
         return f"https://{_HOST}:443/{container}" + (f"/{quote(blob)}" if blob else "")
 
-    def _send(self, method: str, path: str) -> tuple[int, str]:
+    def _send(
+        self, method: str, path: str, content: bytes = b"", more: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         token, _ = tokens.issue(tokens.Principal(estate.HOST), "https://storage.azure.com")
         headers = {
             "Host": _HOST,
             "Authorization": f"Bearer {token}",
             "x-ms-version": _VERSION,
-            "Content-Length": "0",
+            "Content-Length": str(len(content)),
+            **(more or {}),
         }
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self._port, timeout=_TIMEOUT_S, context=self._context
         )
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, content or None, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         finally:

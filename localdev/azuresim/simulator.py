@@ -22,6 +22,7 @@ from localdev.azuresim.blobs import Blobs
 from localdev.azuresim.certificates import ARM_HOST, ML_HOSTS, STORAGE_HOSTS
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.control import ControlApi
+from localdev.azuresim.event_grid.service import EventGrid
 from localdev.azuresim.events import Events
 from localdev.azuresim.faults import Faults
 from localdev.azuresim.machines import Machines, trust
@@ -115,6 +116,8 @@ class Simulator:
         machines = Machines((state or folder) / "machines", certs, clock)
         stack.callback(machines.destroy_all)
         world = new_world(clock, Events(state / "events.jsonl" if state else None), self._faults, machines)
+        grid = EventGrid(world)
+        stack.push_async_callback(grid.close)
         router = Router(providers.routes(world))
         saved = SavedWorld(state)
         if not saved.load(world):
@@ -124,8 +127,10 @@ class Simulator:
         arm_port = await _listen(stack, _catch_all(arm.serve), certs)
         identity = HostIdentity(world)
         identity_port = await _listen(stack, _catch_all(identity.serve))
+        machines.identity_port = identity_port
         control = ControlApi(world, lambda: saved.save(world))
-        control_port = await _listen(stack, control.application())
+        grid_routes = grid.control_routes(lambda: saved.save(world))
+        control_port = await _listen(stack, control.application(grid_routes))
 
         ml = MlHost(world, self._contract, lambda: saved.save(world))
         ml_port = await _listen(stack, _catch_all(ml.serve), certs)

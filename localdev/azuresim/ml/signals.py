@@ -25,15 +25,15 @@ _EXPERIMENTS = uuid.UUID("55555555-0000-0000-0000-000000000000")
 def emit(
     world: World, event_type: str, subject: str, data: Mapping[str, Any], at: float, *, topic: str = ""
 ) -> None:
-    """Append one event of kind "ml_event": {event_type, topic, subject, data}; `topic` is the workspace's id."""
-    world.events.add(
-        ML_EVENT,
-        at,
-        event_type=event_type,
-        topic=topic or estate.workspace_id(),
-        subject=subject,
-        data=dict(data),
-    )
+    """Append one event of kind "ml_event": {event_type, topic, subject, data}; `topic` is the workspace's id.
+
+    Event Grid takes it up at once, by its step "event_grid.service_event".
+    """
+    told = {
+        "event_type": event_type, "topic": topic or estate.workspace_id(), "subject": subject, "data": dict(data),
+    }  # fmt: skip
+    world.events.add(ML_EVENT, at, **told)
+    world.scheduler.at(at, "event_grid.service_event", **told)
 
 
 def run_changed(world: World, job: Resource, status: str, at: float) -> None:
