@@ -60,10 +60,16 @@ def read(what, url, headers):
 
 
 def token(client_id):
+    """From the machine's metadata service; in a job on an Azure ML cluster, where that is out of reach, from the job's."""
+    endpoint, secret = os.environ.get("MSI_ENDPOINT"), os.environ.get("MSI_SECRET")
     query = {"api-version": "2018-02-01", "resource": "https://storage.azure.com/"}
+    name, headers = "client_id", {"Metadata": "true"}
+    if endpoint and secret:  # as in azure-identity, _credentials/azure_ml.py
+        query["api-version"], name, headers = "2017-09-01", "clientid", {"secret": secret}
     if client_id:
-        query["client_id"] = client_id
-    return json.loads(read("identity", IMDS + "?" + urlencode(query), {"Metadata": "true"}))["access_token"]
+        query[name] = client_id
+    url = (endpoint if endpoint and secret else IMDS) + "?" + urlencode(query)
+    return json.loads(read("identity", url, headers))["access_token"]
 
 
 def unpacked(base, data, digest):
