@@ -53,6 +53,7 @@ ML: tuple[Row, ...] = (
         "doc",
         f"{_MFE}: AssetContainer",
     ),
+    ("a container counts as changed when a version is added", "assumed", ""),
     ("the next version is one above the highest number", "sdk", f"{_SDK}: _get_next_version_from_container"),
     (
         "versions are listed newest first, or as $orderBy says, at most $top of them",

@@ -150,7 +150,6 @@ def _add_workspace(store: Store, at: float) -> None:
         mlFlowTrackingUri=f"azureml://{LOCATION}.api.azureml.ms/mlflow/v1.0{workspace_id()}",
         primaryUserAssignedIdentity=VM.id,
         publicNetworkAccess="Enabled",
-        v1LegacyMode=False,
         privateLinkCount=0,
         storageHnsEnabled=False,
     )

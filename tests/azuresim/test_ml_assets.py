@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from localdev.azuresim import Control, Simulator
-from localdev.azuresim.ml.common import ASSET_VERSIONS
+from localdev.azuresim.ml.common import ASSET_VERSIONS, VERSIONS
 from tests.azuresim.azure_client import Azure, code, inside
 from tests.azuresim.specifications import specs_dir
 
@@ -185,7 +185,7 @@ def test_every_answer_about_a_schedule_is_as_specified(checked: Azure, version: 
     assert [each.status_code for each in answers] == [201, 200, 200, 200, 200, 202]
 
 
-@pytest.mark.parametrize("version", ["2023-04-01", "2024-10-01", "2024-10-01-preview"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_answer_about_the_workspace_is_as_specified(checked: Azure, version: str) -> None:
     secrets = f"{WORKSPACE}/datastores/models/listSecrets"
     store = {"datastoreType": "AzureBlob", "accountName": "musterdev", "containerName": "landing"}
@@ -245,6 +245,14 @@ def test_a_version_says_who_made_it_and_when(azure: Azure) -> None:
     assert (made["createdBy"], made["createdAt"][:16]) == ("host", "2026-03-01T02:00")
     assert changed["createdAt"] == made["createdAt"]
     assert changed["lastModifiedAt"][:16] == "2026-03-01T03:00"
+
+
+def test_a_container_changes_with_its_versions(azure: Azure) -> None:
+    put(azure, "models/m/versions/1", **BODIES["models"])
+    azure.control.advance(3600)
+    put(azure, "models/m/versions/2", **BODIES["models"])
+    told = azure.get(f"{WORKSPACE}/models/m")["systemData"]
+    assert (told["createdAt"][:16], told["lastModifiedAt"][:16]) == ("2026-03-01T02:00", "2026-03-01T03:00")
 
 
 def test_models_are_found_by_tag_and_property(azure: Azure) -> None:

@@ -127,6 +127,7 @@ class Assets:
         container.state["made"] = number = container.state.get("made", 0) + 1
         version = self._new(call, workspace, call.resource_id, self._kind.versions, wanted)
         version.state["number"] = number
+        self._world.store.touch(container, call.at)
         if self._kind is MODELS:
             self._tell(version, container, workspace, call.at)
         return version

@@ -14,7 +14,7 @@ from localdev.azuresim.world import World
 # azureml://subscriptions/S/resourcegroups/R/workspaces/W/datastores/D/paths/P, its short form azureml://datastores/D/
 # paths/P, and the ARM form that follows "azureml:".
 _DATASTORE_PATH = re.compile(r"azureml:.*?/datastores/([^/]+)/paths/(.*)", re.IGNORECASE)
-_OTHER_FORMS = ("azureml://jobs/", "azureml:/", "runs:/", "azureml://", "https://")
+_FORMS = ("azureml:/", "runs:/", "https://")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def check_model(world: World, workspace: Resource, uri: str) -> None:
 
     Source: MicrosoftDocs/azure-docs issue 103778 (ModelAssetPathNotFoundInStorage).
     """
-    if not uri.startswith(_OTHER_FORMS):
+    if not uri.startswith(_FORMS):
         raise user_error(400, f"The model path '{uri}' is not valid.")
     place = locate(world, workspace, uri)
     if place is None or world.blobs is None:
