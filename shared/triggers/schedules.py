@@ -15,6 +15,7 @@ from shared.domain.schedule import ScheduleRecord, Slot, due_slots
 from shared.domain.scoring import ScoreRequest
 from shared.domain.workload import BatchScoring, Schedule
 from shared.durable.client import Orchestrations
+from shared.triggers.intake import consider_forgotten
 from shared.triggers.start import find_at_work, is_claimed, start_forgotten, start_once
 from shared.triggers.workloads import load_workloads
 
@@ -35,9 +36,12 @@ async def start_due_slots(client: Any, now: datetime) -> None:
 
 
 async def start_forgotten_runs(client: Any) -> None:
-    """Start what a crash left claimed and not started."""
-    for run in await start_forgotten(Orchestrations(client)):
-        logger.warning("forgotten run started", extra={"run": run})
+    """Start what is claimed and not started: by a decision about an event, or by a crash. Consider forgotten events."""
+    orchestrations = Orchestrations(client)
+    for key in await consider_forgotten(orchestrations):
+        logger.warning("forgotten event considered", extra={"event": key})
+    for run in await start_forgotten(orchestrations):
+        logger.info("claimed run started", extra={"run": run})
 
 
 def slot_request(workload: BatchScoring, slot: Slot, *, started_by: str, reason: str = "") -> ScoreRequest:
