@@ -95,6 +95,17 @@ DEFAULT_QUOTAS: Mapping[str, Mapping[str, int]] = {
     "eastus": _NEW_SUBSCRIPTION,
 }
 REGIONS = tuple(DEFAULT_QUOTAS)
+# Azure Machine Learning counts apart from that, by its own limits (how-to-manage-quotas): clusters and instances of a
+# region, dedicated cores in total and by family, low-priority cores across all families.
+DEFAULT_ML_QUOTAS: Mapping[str, Mapping[str, int]] = {
+    region: {
+        "clusters": 200,
+        "dedicatedCores": 100,
+        "lowPriorityCores": 100,
+        **{family: limit for family, limit in limits.items() if family.casefold().startswith("standard")},
+    }
+    for region, limits in DEFAULT_QUOTAS.items()
+}
 
 # Largest disk of a tier in GiB: a disk is billed as the next larger tier (disks-understand-billing).
 _TIER_GIB = {4: 32, 6: 64, 10: 128, 15: 256, 20: 512, 30: 1024, 40: 2048, 50: 4096}

@@ -39,8 +39,10 @@ Kind = Literal[
     "vanish",  # `after_s` after the machine runs it is gone, with all that is set to go with it
     "evict",  # `after_s` after the machine runs it is evicted, by its Spot eviction policy
     "boot_never_ready",  # the machine never reaches Succeeded and its agent never answers
-    "script_fails",  # the run command's script is not run: it ends at once with `exit_code`
-    "script_hangs",  # the run command's script is not run: it never ends
+    "script_fails",  # the run command's script, or the job's command, is not run: it ends at once with `exit_code`
+    "script_hangs",  # the run command's script, or the job's command, is not run: it never ends
+    "not_responding",  # `after_s` after the job runs nothing is heard of it any more
+    "resize_stuck",  # the cluster's nodes never come: it stays in Resizing
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 LEAVABLE = ("networkInterfaces", "publicIPAddresses", "disks", "schedules")

@@ -26,7 +26,8 @@ class Machines:
         self._folder, self._certificates, self._clock = folder, certificates, clock
         self._machines: dict[str, Machine] = {}
         self._passwords: dict[str, str] = {}
-        self.proxy_port = 0
+        self._secrets: dict[str, str] = {}
+        self.proxy_port = self.identity_port = 0
 
     def boot(self, vm_id: str) -> Machine:
         """The machine's system, as it was left; a new one the first time."""
@@ -49,6 +50,7 @@ class Machines:
     def destroy(self, vm_id: str) -> None:
         """End every process and forget the files. Safe to repeat."""
         self._passwords.pop(vm_id, None)
+        self._secrets = {secret: owner for secret, owner in self._secrets.items() if owner != vm_id}
         machine = self._machines.pop(vm_id, None)
         if machine:
             machine.destroy()
@@ -62,6 +64,18 @@ class Machines:
     def is_known(self, vm_id: str, password: str) -> bool:
         expected = self._passwords.get(vm_id)
         return expected is not None and secrets.compare_digest(expected, password)
+
+    def identity_variables(self, vm_id: str) -> dict[str, str]:
+        """How programs on a node of Azure Machine Learning get tokens (azure-identity's AzureMLCredential)."""
+        secret = next((secret for secret, owner in self._secrets.items() if owner == vm_id), "")
+        if not secret:
+            secret = secrets.token_hex(16)
+            self._secrets[secret] = vm_id
+        return {"MSI_ENDPOINT": f"http://127.0.0.1:{self.identity_port}/msi/auth", "MSI_SECRET": secret}
+
+    def owner_of(self, secret: str) -> str:
+        """Which machine was given this secret; "" for none."""
+        return self._secrets.get(secret, "")
 
     def _environment(self, vm_id: str) -> dict[str, str]:
         # The DSVM image's Python has what node/requirements.txt names; ours stands in for it.

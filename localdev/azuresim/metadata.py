@@ -18,6 +18,7 @@ from aiohttp import web
 from localdev.azuresim import tokens
 from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
 from localdev.azuresim.estate import APP, HOST, IDENTITIES, Identity
+from localdev.azuresim.ml import node_identity
 from localdev.azuresim.store import Resource
 from localdev.azuresim.tokens import Principal
 from localdev.azuresim.world import World
@@ -47,6 +48,8 @@ class HostIdentity:
         self.secret = secrets.token_hex(16)
 
     async def serve(self, request: web.Request) -> web.Response:
+        if request.path == node_identity.PATH:
+            return self._of_a_node(request)
         if request.headers.get("X-IDENTITY-HEADER") != self.secret:
             return _json(401, {"statusCode": 401, "message": "Unauthorized"})
         if refusal := _fault(self._world, "host"):
@@ -60,6 +63,22 @@ class HostIdentity:
         if identity is None:
             return _json(400, {"statusCode": 400, "message": _NO_IDENTITY})
         return _token(self._world, Principal(identity), resource)
+
+    def _of_a_node(self, request: web.Request) -> web.Response:
+        """The endpoint that Azure Machine Learning opens on the nodes of its clusters."""
+        vm_id = self._world.machines.owner_of(request.headers.get("secret", ""))
+        cluster = node_identity.cluster_of(self._world, vm_id)
+        if cluster is None:
+            return _json(401, {"error": "unauthorized"})
+        if refusal := _fault(self._world, cluster.id):
+            return refusal
+        resource = request.query.get("resource")
+        if not resource or request.query.get("api-version") != node_identity.VERSION:
+            return _bad(f"resource and api-version={node_identity.VERSION} are required")
+        identity = node_identity.assigned(cluster, request.query.get("clientid", ""))
+        if identity is None:
+            return _bad("Identity not found")
+        return _token(self._world, Principal(identity, cluster.id), resource)
 
     def _identity(self, query: Mapping[str, str]) -> Identity | None:
         asked: dict[str, Callable[[Identity], str]] = {

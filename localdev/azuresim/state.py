@@ -20,6 +20,7 @@ class SavedWorld:
             return False
         world.load(json.loads(self._path.read_text()))
         world.scheduler.at(world.now(), "scripts.abandon")
+        world.scheduler.at(world.now(), "jobs.abandon")
         return True
 
     def save(self, world: World) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localdev.azuresim.blobs import Blobs
-from localdev.azuresim.catalog import DEFAULT_QUOTAS
+from localdev.azuresim.catalog import DEFAULT_ML_QUOTAS, DEFAULT_QUOTAS
 from localdev.azuresim.events import Events
 from localdev.azuresim.faults import Faults
 from localdev.azuresim.machines import Machines
@@ -21,6 +21,10 @@ def _quotas() -> dict[str, dict[str, int]]:
     return {region: dict(limits) for region, limits in DEFAULT_QUOTAS.items()}
 
 
+def _ml_quotas() -> dict[str, dict[str, int]]:
+    return {region: dict(limits) for region, limits in DEFAULT_ML_QUOTAS.items()}
+
+
 @dataclass
 class World:
     clock: Clock
@@ -33,6 +37,7 @@ class World:
     machines: Machines
     blobs: Blobs | None = None  # None: a simulator without storage
     quotas: dict[str, dict[str, int]] = field(default_factory=_quotas)
+    ml_quotas: dict[str, dict[str, int]] = field(default_factory=_ml_quotas)
 
     def now(self) -> float:
         return self.clock.time()
@@ -45,6 +50,7 @@ class World:
             "scheduler": self.scheduler.dump(),
             "meter": self.meter.dump(),
             "quotas": self.quotas,
+            "ml_quotas": self.ml_quotas,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -53,6 +59,7 @@ class World:
         self.scheduler.load(state["scheduler"])
         self.meter.load(state["meter"])
         self.quotas = state["quotas"]
+        self.ml_quotas = state["ml_quotas"]
 
 
 def new_world(clock: Clock, events: Events, faults: Faults, machines: Machines) -> World:
