@@ -20,7 +20,7 @@ app.register_functions(
         "observe_release", "confirm_release",
     )
 )  # fmt: skip
-app.register_functions(activities("activities.jobs", "submit_job", "observe_job", "cancel_job"))
+app.register_functions(activities("activities.jobs", "submit_job", "observe_job", "observe_jobs", "cancel_job"))
 app.register_functions(
     activities(
         "activities.data", "freeze_inputs", "write_job", "publish_scores", "discard_scores", "record_outcome"

@@ -106,7 +106,7 @@ def _list_and_plan(request: ScoreRequest, model: ModelRef) -> dict[str, object]:
 def write_job(request: WriteJobRequest) -> WrittenJob:
     """The job of one batch: its shards that have no commit record. None of them open: there is no job."""
     batch, run = request.batch, request.batch.request.run
-    job_id = names.job_id(batch.index, request.epoch)
+    job_id = names.job_id(batch.index, request.epoch, request.attempt)
     path = f"runs/{run}/jobs/{job_id}.json"
     stored = blob.read_or_none(settings().state_container, path)
     if stored is None:

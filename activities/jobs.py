@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from shared.azure import ledger
-from shared.domain.jobs import JobLook, JobQuery, JobReport, JobState, JobStep, Progress
+from shared.domain.jobs import (
+    JobGlance,
+    JobLook,
+    JobQuery,
+    JobReport,
+    JobsQuery,
+    JobsReport,
+    JobState,
+    JobStep,
+    Progress,
+)
 from shared.domain.lease import Operation
 from shared.durable import contracts
 from shared.durable.blueprint import activity
@@ -36,22 +46,53 @@ def observe_job(query: JobQuery) -> JobReport:
     if said.is_over:
         look = JobLook(state=said, exit_code=progress.exit_code)
     else:
-        look = platform(query.lease.platform).jobs.observe_job(query.lease, query.job)
+        where = platform(query.lease.platform)
+        look = where.jobs.observe_job(query.lease, query.job)
         if look.state.is_over:  # its last word may have come between the two looks
             progress = ledger.read_progress(query.lease.owner, query.job)
-            look = _killed_or_failed(look, progress)
+            look = _killed_or_failed(look, progress, shared=where.shares_machine)
     return JobReport(look=look, progress=progress, cancel_requested=cancel)
 
 
-def _killed_or_failed(look: JobLook, progress: Progress) -> JobLook:
+@activity(contracts.OBSERVE_JOBS)
+def observe_jobs(query: JobsQuery) -> JobsReport:
+    """Glance at every job that shares the lease's machine, as observe_job looks at one.
+
+    The answer is small however many they are: of one that is over, observe_job tells the rest.
+    """
+    reports = [observe_job(JobQuery(lease=query.lease, job=job.id, seen=job.seen)) for job in query.jobs]
+    looks = [report.look for report in reports]
+    return JobsReport(
+        jobs=tuple(
+            JobGlance(
+                id=job.id,
+                state=report.look.state,
+                is_over=report.look.state.is_over or report.look.machine_lost,
+                seen=report.progress.updated,
+            )
+            for job, report in zip(query.jobs, reports, strict=True)
+        ),
+        cancel_requested=any(report.cancel_requested for report in reports),
+        poll_after_s=max((look.poll_after_s for look in looks if not look.state.is_over), default=0.0),
+        why=next((look.message[:500] for look in looks if look.message and not look.state.is_over), ""),
+    )
+
+
+def _killed_or_failed(look: JobLook, progress: Progress, *, shared: bool) -> JobLook:
     """A process that ended by a signal and without a last word did not fail: it was killed, and its machine with it.
 
-    That is a reboot, a host that died, or the kernel short of memory. Another machine may finish what it left open.
+    That is a reboot, a host that died, or the kernel short of memory. Another machine may finish what it left open. On a
+    shared machine it was one node's, and a job that ended as cancelled, though its run is not, lost its node as well.
     """
-    if look.state is JobState.FAILED and (look.exit_code or 0) < 0 and progress.exit_code is None:
+    if progress.exit_code is not None:
+        return look
+    killed = look.state is JobState.FAILED and (look.exit_code or 0) < 0
+    if killed and not shared:
         return look.model_copy(
             update={"machine_lost": True, "message": f"the job was killed: {look.message}"}
         )
+    if shared and (killed or look.state is JobState.CANCELED):
+        return look.model_copy(update={"preempted": True})
     return look
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from orchestrators.shared_machine import run_jobs
 from shared.domain import names
 from shared.domain.cost import Charge, RunCost, worst_case_usd
 from shared.domain.errors import (
@@ -15,9 +16,9 @@ from shared.domain.errors import (
     from_failure,
     to_failure,
 )
-from shared.domain.jobs import JobQuery, JobReport, JobRequest, JobState, JobStep
+from shared.domain.jobs import JobQuery, JobRequest, JobStep
 from shared.domain.lease import Lease
-from shared.domain.offers import HeadroomQuery, Offer, Setback, choose_offer, next_offer
+from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer, Setback, choose_offer, next_offer
 from shared.domain.registry import ModelQuery, ModelRef
 from shared.domain.scoring import (
     BatchOutcome,
@@ -123,13 +124,16 @@ def _score(flow: Flow, trail: AuditTrail, request: ScoreRequest, account: Accoun
     if inputs.items == 0:
         return account.outcome(request, RunState.NOTHING_NEW, reason="no new inputs; nothing was bought")
 
-    offers = yield from _offers(flow, request, account, machines=len(inputs.batches))
+    report = yield from _check_headroom(flow, request, machines=len(inputs.batches))
+    offers = _offers(request, account, report, machines=len(inputs.batches))
     flow.status("scoring", waiting_for=f"{inputs.shards} shards on {len(inputs.batches)} machines")
     batches = [
         BatchRequest(request=request, model=model, inputs=inputs.manifest, index=batch.index,
-                     offers=offers, output_path=request.output_path)
+                     offers=offers, output_path=request.output_path, shares_machine=report.shares_machine)
         for batch in inputs.batches
     ]  # fmt: skip
+    if report.shares_machine:  # one lease for all of them, a node for each
+        batches = [batches[0].model_copy(update={"further": tuple(b.index for b in batches[1:])})]
     outcomes = yield from flow.gather(contracts.SCORE_SHARDS, batches, lambda batch: batch.instance_id)
     account.charges = tuple(c for o in outcomes if o.value for c in o.value.charges)
     account.remains = tuple(r for o in outcomes if o.value for r in o.value.remains)
@@ -147,17 +151,22 @@ def _score(flow: Flow, trail: AuditTrail, request: ScoreRequest, account: Accoun
     return account.outcome(request, state, receipt=receipt)
 
 
-def _offers(
-    flow: Flow, request: ScoreRequest, account: Account, *, machines: int
-) -> Steps[tuple[Offer, ...]]:
-    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does."""
-    compute, limits = request.workload.compute, request.workload.limits
+def _check_headroom(flow: Flow, request: ScoreRequest, *, machines: int) -> Steps[HeadroomReport]:
+    compute = request.workload.compute
     flow.status("preflight", waiting_for="quota and stock")
     report = yield from flow.call(
         contracts.CHECK_HEADROOM,
         HeadroomQuery(platform=compute.platform, sizes=compute.sizes, regions=compute.regions,
                       priority=compute.priority, nodes=machines),
     )  # fmt: skip
+    return report
+
+
+def _offers(
+    request: ScoreRequest, account: Account, report: HeadroomReport, *, machines: int
+) -> tuple[Offer, ...]:
+    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does."""
+    limits = request.workload.limits
     choice = choose_offer(report.looks)
     account.offers = choice.reasons
     if choice.offer is None:
@@ -180,7 +189,7 @@ def _offers(
 
 @orchestrator(contracts.SCORE_SHARDS)
 def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
-    """Score one batch of shards on one machine, on another if the first cannot be had or is lost.
+    """Score a batch of shards on one machine, or all batches on one cluster; on another if it cannot be had or is lost.
 
     Shards that are committed stay committed: a later epoch scores only the open ones. Gives the error as part of the
     outcome, so that what was spent is told also when the work failed.
@@ -190,6 +199,7 @@ def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
     remains: list[str] = []
     setbacks: list[Setback] = []
     error: AppError | None = None
+    work = run_jobs if batch.shares_machine else _run_job
     for epoch in range(1, MAX_EPOCHS + 1):
         offer = next_offer(batch.offers, tuple(setbacks))
         if offer is None:
@@ -197,7 +207,7 @@ def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
         held, error = Held(), None
         try:
             lease = _lease(flow, batch, offer, epoch)
-            yield from leased(flow, trail, lease, held, lambda lease: _run_job(flow, trail, batch, lease))
+            yield from leased(flow, trail, lease, held, lambda lease: work(flow, trail, batch, lease))
         except AppError as caught:
             error = caught
         charges += [held.charge] if held.charge else []
@@ -223,6 +233,7 @@ def _lease(flow: Flow, batch: BatchRequest, offer: Offer, epoch: int) -> Lease:
         platform=batch.request.workload.compute.platform,
         offer=offer,
         deadline=flow.now + batch.request.workload.limits.ttl,
+        nodes=1 + len(batch.further),
     )
 
 
@@ -264,19 +275,10 @@ def _await_job(
         if report.look.machine_lost:
             raise LeaseLost(f"{lease.offer} was lost while job {job.id} ran: {report.look.message}")
         if report.look.state.is_over:
-            return _judge(job, report)
+            return report.check_done(job.id)
         if flow.now >= deadline:
             raise JobFailed(f"job {job.id} was not over after limits.deadline; its machine is released")
         seen, poll_after_s = report.progress.updated, report.look.poll_after_s
-
-
-def _judge(job: JobRequest, report: JobReport) -> None:
-    """Raises JobFailed unless the job succeeded by its own word and by its exit code."""
-    look, progress = report.look, report.progress
-    if look.state is JobState.SUCCEEDED and progress.shards_done == progress.shards_total:
-        return
-    reason = f"{progress.error_type}: {progress.error_message}" if progress.error_type else look.message
-    raise JobFailed(f"job {job.id} {look.state}, exit code {look.exit_code}: {reason or 'no reason given'}")
 
 
 def _raise_first_failure(outcomes: list[Outcome[BatchOutcome]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from shared.domain.errors import JobFailed
 from shared.domain.lease import Lease
 from shared.domain.wire import Wire
 
@@ -91,6 +92,46 @@ class JobReport(Wire):
     look: JobLook
     progress: Progress = Progress()
     cancel_requested: bool = False
+
+    def check_done(self, job: str) -> None:
+        """Raises JobFailed unless the job succeeded by its own word and by its exit code."""
+        look, progress = self.look, self.progress
+        if look.state is JobState.SUCCEEDED and progress.shards_done == progress.shards_total:
+            return
+        reason = f"{progress.error_type}: {progress.error_message}" if progress.error_type else look.message
+        raise JobFailed(f"job {job} {look.state}, exit code {look.exit_code}: {reason or 'no reason given'}")
+
+
+class JobSeen(Wire):
+    """A job that shares its machine with others, and the progress stamp of the last look at it."""
+
+    id: str
+    seen: str = ""
+
+
+class JobsQuery(Wire):
+    """Look at several jobs of one lease."""
+
+    lease: Lease
+    jobs: tuple[JobSeen, ...]
+
+
+class JobGlance(Wire):
+    """What decides whether to look closer: `is_over` when the job ended or lost its node or machine."""
+
+    id: str
+    state: JobState
+    is_over: bool = False
+    seen: str = ""
+
+
+class JobsReport(Wire):
+    """One glance at each job, in the order asked. `why` is what keeps one from starting, where Azure says it."""
+
+    jobs: tuple[JobGlance, ...]
+    cancel_requested: bool = False
+    poll_after_s: float = 0.0
+    why: str = ""
 
 
 class WrittenJob(Wire):

@@ -32,9 +32,12 @@ def lease_id(run: str, role: str, ordinal: int) -> str:
     return hashlib.sha256(f"{run}|{role}|{ordinal}".encode()).hexdigest()[:16]
 
 
-def job_id(batch: int, epoch: int) -> str:
-    """`job_id(0, 1) -> "b00-e1"`: one batch of shards on the machine of one epoch."""
-    return f"b{batch:02d}-e{epoch}"
+def job_id(batch: int, epoch: int, attempt: int = 1) -> str:
+    """`job_id(0, 1) -> "b00-e1"`, `job_id(0, 1, 2) -> "b00-e1r2"`: one batch of shards on the machine of one epoch.
+
+    In the order of their names a later attempt follows an earlier one.
+    """
+    return f"b{batch:02d}-e{epoch}" + (f"r{attempt}" if attempt > 1 else "")
 
 
 def vm_name(lease: str, epoch: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.domain.cost import Charge
 from shared.domain.errors import Failure
 from shared.domain.jobs import BlobRef
@@ -55,7 +57,11 @@ class FrozenInputs(Wire):
 
 
 class BatchRequest(Wire):
-    """One machine's part of a run: batch `index` of its frozen inputs, on the first of `offers` that can be had."""
+    """One lease's part of a run: batch `index` of its frozen inputs, on the first of `offers` that can be had.
+
+    On a platform that `shares_machine` the lease serves the batches `further` as well, a node for each. Both fields are
+    left out of the payload where they say nothing: it is then what it was before they were there.
+    """
 
     request: ScoreRequest
     model: ModelRef
@@ -63,10 +69,19 @@ class BatchRequest(Wire):
     index: int
     offers: tuple[Offer, ...]
     output_path: str
+    further: tuple[int, ...] = Field(default=(), exclude_if=lambda further: not further)
+    shares_machine: bool = Field(default=False, exclude_if=lambda shares: not shares)
 
     @property
     def instance_id(self) -> str:
         return batch_instance_id(self.request.run, self.index)
+
+    @property
+    def alone(self) -> tuple[BatchRequest, ...]:
+        """Every batch of the lease as a request of its own."""
+        return tuple(
+            self.model_copy(update={"index": index, "further": ()}) for index in (self.index, *self.further)
+        )
 
 
 def batch_instance_id(run: str, index: int) -> str:
@@ -85,10 +100,14 @@ class BatchOutcome(Wire):
 
 
 class WriteJobRequest(Wire):
-    """Write the job of one batch under one epoch: its shards that have no commit record yet."""
+    """Write the job of one batch under one epoch: its shards that have no commit record yet.
+
+    `attempt` counts the jobs of the batch under that epoch: one whose node was taken away is followed by another.
+    """
 
     batch: BatchRequest
     epoch: int
+    attempt: int = Field(default=1, exclude_if=lambda attempt: attempt == 1)
     workers: int = 1
     timeout_s: int = 3600
 

@@ -43,6 +43,7 @@ CONFIRM_RELEASE = Step("confirm_release", lease.Lease, lease.Remains)
 
 SUBMIT_JOB = Step("submit_job", jobs.JobStep, lease.Operation)
 OBSERVE_JOB = Step("observe_job", jobs.JobQuery, jobs.JobReport)
+OBSERVE_JOBS = Step("observe_jobs", jobs.JobsQuery, jobs.JobsReport)
 CANCEL_JOB = Step("cancel_job", jobs.JobQuery, Nothing)
 
 READ_MODEL = Step("read_model", registry.ModelQuery, registry.ModelRef)
