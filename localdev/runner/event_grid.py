@@ -1,10 +1,15 @@
-"""The Event Grid webhook: `/runtime/webhooks/EventGrid?functionName=F`, as the Event Grid extension answers it."""
+"""The Event Grid webhook: `/runtime/webhooks/EventGrid?functionName=F`, as the Event Grid extension answers it.
+
+Source: Azure/azure-functions-eventgrid-extension, EventGridExtensionConfigProvider.cs. Handshakes are held to more than
+there: only Event Grid itself is agreed with, and nothing here ever calls an address that a request names.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from azure_functions_runtime.bindings.datumdef import Datum
@@ -16,6 +21,8 @@ from localdev.runner.loader import Function
 from localdev.runner.log import logger
 
 PATH = "/runtime/webhooks/EventGrid"
+ORIGIN = "eventgrid.azure.net"
+_VALIDATION_EVENT = "Microsoft.EventGrid.SubscriptionValidationEvent"
 
 
 class EventGridWebhook:
@@ -31,6 +38,9 @@ class EventGridWebhook:
         name = request.query.get("functionName", "")
         function = self._functions.get(name)
         if function is None:
+            logger.info(
+                "cannot find function: '%s', available function names: [%s]", name, ", ".join(self._functions)
+            )
             raise web.HTTPNotFound(text=f"cannot find function: '{name}'")
         if request.method == "OPTIONS":
             return _allow_cloud_events(request)
@@ -38,9 +48,9 @@ class EventGridWebhook:
             raise web.HTTPNotFound(text="")
         match request.headers.get("aeg-event-type", "").lower():
             case "subscriptionvalidation":
-                return _validate(_parse(await request.text()), name)
+                return _validate(await _parsed(request), name)
             case "notification":
-                return await self._notify(function, _parse(await request.text()))
+                return await self._notify(function, await _parsed(request))
             case "unsubscribe":
                 return web.Response(status=202)
             case _:
@@ -61,10 +71,11 @@ def event_datum(event: Any) -> Datum:
     return Datum(json.dumps(event), "json")
 
 
-def _parse(text: str) -> Any:
+async def _parsed(request: web.Request) -> Any:
+    """One event, or a list of them. Anything else is a 400."""
     try:
-        body = json.loads(text)
-    except ValueError as error:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"the request content is not JSON: {error}") from error
     if not isinstance(body, list | dict) or (
         isinstance(body, list) and not all(isinstance(e, dict) for e in body)
@@ -76,22 +87,46 @@ def _parse(text: str) -> Any:
 def _validate(body: Any, name: str) -> web.Response:
     """The Event Grid schema sends a list of one event, CloudEvents one object whose data may be encoded twice."""
     try:
-        data = (body[0] if isinstance(body, list) else body)["data"]
-        code = (json.loads(data) if isinstance(data, str) else data)["validationCode"]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        (event,) = body if isinstance(body, list) else [body]
+        data = event["data"]
+        data = json.loads(data) if isinstance(data, str) else data
+        code, url = data["validationCode"], data.get("validationUrl")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise web.HTTPBadRequest(
             text=f"the validation event has no data.validationCode: {error!r}"
         ) from error
+    type_ = event.get("eventType") or event.get("type")
+    if type_ != _VALIDATION_EVENT or not isinstance(code, str) or not _is_event_grid(url):
+        logger.warning("refuse a handshake that is not Event Grid's, for function: %s", name)
+        raise web.HTTPBadRequest(text="the validation event is not of Event Grid")
     logger.info("perform handshake with eventGrid for function: %s", name)
     return web.json_response({"validationResponse": code})
 
 
+def _is_event_grid(url: object) -> bool:
+    """None, or an address of Event Grid, as the validationUrl of a handshake. It is looked at and never called."""
+    if url is None:
+        return True
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme == "https" and parts.username is None and host.endswith(f".{ORIGIN}")
+
+
 def _allow_cloud_events(request: web.Request) -> web.Response:
-    """CloudEvents webhook abuse protection: allow the origin that asks."""
+    """CloudEvents webhook abuse protection: Event Grid may deliver, nobody else. A WebHook-Request-Callback is left
+    alone: the answer here is the permission."""
     origin = request.headers.get("WebHook-Request-Origin")
     if origin is None:
         raise web.HTTPBadRequest(text="WebHook-Request-Origin is missing")
-    headers = {"WebHook-Allowed-Origin": origin}
+    if origin.lower() != ORIGIN:
+        logger.warning("refuse a handshake of the origin %r", origin)
+        raise web.HTTPForbidden(text="this origin may not deliver here")
+    headers = {"WebHook-Allowed-Origin": ORIGIN, "Allow": "POST, OPTIONS"}
     if rate := request.headers.get("WebHook-Request-Rate"):
-        headers["WebHook-Allowed-Rate"] = rate
+        headers["WebHook-Allowed-Rate"] = rate if rate.isdigit() else "*"
     return web.Response(status=200, headers=headers)
