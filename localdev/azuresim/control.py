@@ -1,7 +1,8 @@
 """Looking behind the scenes, and pulling the strings: a JSON API on loopback and its client.
 
 GET /bill /resources /events?since=N&type=T /clock /faults /quotas; POST /clock/advance {seconds}, /clock/speed {speed},
-/faults {..} or [..] (adds), /evict/{vm}, /quotas {region, family, limit}; DELETE /faults.
+/faults {..} or [..] (adds), /evict/{vm}, /preempt/{cluster}, /quotas {region, family, limit, of: "ml" for those of
+Azure Machine Learning}; DELETE /faults.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aiohttp import web
 from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
 from localdev.azuresim.events import iso
 from localdev.azuresim.faults import FaultError
+from localdev.azuresim.ml.cluster import AML_COMPUTE, COMPUTES, Cluster
 from localdev.azuresim.world import World
 
 
@@ -143,6 +145,14 @@ class Control:
         asked = {"name": name, "url": url, "key": key}
         return str(self._call("POST", "/event-grid/function-apps", asked)["id"])
 
+    def preempt_node(self, cluster: str) -> None:
+        """Take one node away from a low-priority cluster, a busy one if there is one."""
+        self._call("POST", f"/preempt/{cluster}")
+
+    def set_ml_quota(self, region: str, name: str, limit: int) -> None:
+        """`name`: a family, or clusters, dedicatedCores, lowPriorityCores."""
+        self._call("POST", "/quotas", {"region": region, "family": name, "limit": limit, "of": "ml"})
+
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
@@ -176,6 +186,7 @@ class ControlApi:
                 web.post("/faults", self._add_faults),
                 web.delete("/faults", self._clear_faults),
                 web.post("/evict/{vm}", self._evict),
+                web.post("/preempt/{cluster}", self._preempt),
                 web.get("/quotas", self._quotas),
                 web.post("/quotas", self._set_quota),
             ]
@@ -250,16 +261,32 @@ class ControlApi:
                 return web.json_response({"id": vm.id})
         return web.json_response({"error": f"no virtual machine named {wanted}"}, status=404)
 
+    async def _preempt(self, request: web.Request) -> web.Response:
+        self._catch_up()
+        wanted = request.match_info["cluster"].casefold()
+        for compute in self._world.store.of_type(COMPUTES):
+            if compute.name.casefold() != wanted or compute.properties["computeType"] != AML_COMPUTE:
+                continue
+            cluster = Cluster(self._world, compute)
+            if not cluster.low_priority or not cluster.count("running") + cluster.count("idle"):
+                error = "only nodes of low priority that are there can be preempted"
+                return web.json_response({"error": error}, status=409)
+            self._world.scheduler.at(self._world.now(), "cluster.preempt", cluster=compute.id)
+            self._catch_up()
+            return web.json_response({"id": compute.id})
+        return web.json_response({"error": f"no compute cluster named {wanted}"}, status=404)
+
     async def _quotas(self, request: web.Request) -> web.Response:
         return web.json_response(self._world.quotas)
 
     async def _set_quota(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if body["region"] not in self._world.quotas:
+        quotas = self._world.ml_quotas if body.get("of") == "ml" else self._world.quotas
+        if body["region"] not in quotas:
             return web.json_response({"error": f"no region {body['region']}"}, status=404)
-        self._world.quotas[body["region"]][body["family"]] = int(body["limit"])
+        quotas[body["region"]][body["family"]] = int(body["limit"])
         self._after_change()
-        return web.json_response(self._world.quotas)
+        return web.json_response(quotas)
 
     def _catch_up(self) -> None:
         if self._world.scheduler.run_due():

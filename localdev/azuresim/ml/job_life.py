@@ -29,8 +29,8 @@ _ON_NODES = ("Preparing", "Running", "NotResponding", "Finalizing")
 class JobLife:
     """All it knows of a job is in the job's `state`; only the processes are elsewhere, and die with this process.
 
-    `state` of a job: cluster, nodes, attempt, timeline ([status, moment] pairs), error (as run history shows it),
-    exit_code, metrics, parent and root (job names) of a trial or step.
+    `state` of a job: cluster, nodes, attempt, timeline ([status, moment] pairs), exit_code, metrics, root (a job's
+    name), and what run history reads of it: started, ended, error, parent, log_files.
     """
 
     def __init__(self, world: World) -> None:
@@ -71,8 +71,10 @@ class JobLife:
         job.state.setdefault("timeline", []).append([status, at])
         job.changed = at
         if status == "Running":
+            job.state.setdefault("started", at)
             job.properties["properties"].setdefault("StartTimeUtc", iso(at))
         if status in OVER:
+            job.state["ended"] = at
             job.properties["properties"]["EndTimeUtc"] = iso(at)
         self._world.events.add(
             "job", at, resource_id=job.id, status=status, tags=dict(job.properties["tags"])

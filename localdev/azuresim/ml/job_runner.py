@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from localdev.azuresim import estate
 from localdev.azuresim.blobs import container_signature
@@ -26,6 +27,7 @@ from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
 NOT_MOVED = 70  # job_shell.py: files could not be moved
+_ARTIFACTS = estate.ML_DATASTORES[job_paths.ARTIFACT_STORE]
 _SHELL = Path(__file__).with_name("job_shell.py")
 _LIFETIME = timedelta(days=7)
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]")
@@ -118,7 +120,7 @@ class Runner:
             plan.values[f"outputs.{name}"] = self._output(plan, workspace, job, name, given, root)
         for name in ("outputs", "logs"):
             plan.folders.append(str(plan.folder / name))
-            self._keep(plan, plan.folder / name, "azureml", f"{job_paths.artifacts(job.name)}/{name}")
+            self._keep(plan, plan.folder / name, _ARTIFACTS, f"{job_paths.artifacts(job.name)}/{name}")
         return plan
 
     def _input(
@@ -215,7 +217,12 @@ class Runner:
         root.mkdir(parents=True, exist_ok=True)
         log_name = f"user_logs/std_log{f'_process_{rank}' if rank else ''}.txt"
         log = root / log_name
-        self._keep(plan, log, "azureml", f"{job_paths.artifacts(job.name)}/{log_name}")
+        self._keep(plan, log, _ARTIFACTS, f"{job_paths.artifacts(job.name)}/{log_name}")
+        place = plan.uploads[-1]["place"]
+        signed = (
+            f"{place['container']}/{quote(place['path'])}?{container_signature(_ARTIFACTS, 'r', _LIFETIME)}"
+        )
+        job.state.setdefault("log_files", {})[log_name] = signed
         document = root / "job.json"
         document.touch(mode=0o600)
         document.write_text(

@@ -136,11 +136,12 @@ def _run(job: dict[str, Any], mirrors: list[Mirror]) -> int:
             stderr=subprocess.STDOUT,
         )
         while True:
+            for mirror in mirrors:
+                _look_again(mirror)
             try:
                 return command.wait(_MIRROR_S) & 0xFF
             except subprocess.TimeoutExpired:
-                for mirror in mirrors:
-                    _look_again(mirror)
+                continue
 
 
 def _look_again(mirror: Mirror) -> None:

@@ -72,7 +72,7 @@ class Jobs:
         properties = job_spec.read(self._world, workspace, call.params["job"], asked)
         job = Resource(call.resource_id, JOBS, workspace.location, call.at, call.at, properties=properties)
         number = workspace.state["jobs"] = workspace.state.get("jobs", 0) + 1
-        job.state = {"author": call.principal.identity.name, "number": number, "parent": "", "root": job.name}
+        job.state = {"author": call.principal.identity.name, "number": number, "root": job.name}
         job.properties["services"] = job_spec.services(workspace, job.name)
         self._world.store.put(job)
         self._life.begin(job, call.at, call.fault)
