@@ -33,7 +33,11 @@ EVIDENCE_SENT = 20
 
 @activity(contracts.READ_EVENT_TRUTH)
 def read_event_truth(event: MlEvent) -> EventTruth:
-    """What Azure ML says of the event's run now, and the workloads that listen to its monitor."""
+    """What Azure ML says of the event's run now, and the workloads that listen to its monitor.
+
+    That this runs says that the event is being considered: nobody need start it again.
+    """
+    event_ledger.set_started(event.key)
     monitors = [(name, w.trigger.monitor) for name, w in _retrainings().items() if w.trigger]
     heard = listeners(event, monitors)
     status = ml_jobs.read_status(event.run) if heard and event.run and event.run_status else None

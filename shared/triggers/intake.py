@@ -56,14 +56,15 @@ async def take(
 
 
 async def consider_forgotten(orchestrations: Orchestrations) -> list[str]:
-    """Start what a crash left on record and unconsidered; gives the keys."""
-    forgotten = await asyncio.to_thread(event_ledger.unstarted)
-    for event in forgotten:
+    """Start what a crash left on record and unconsidered; gives the keys. A marker that only lagged behind is removed."""
+    forgotten = []
+    for event in await asyncio.to_thread(event_ledger.unstarted):
         if await orchestrations.look(instance_of(event)) is None:
             await _start(orchestrations, event)
+            forgotten.append(event.key)
         else:
             await asyncio.to_thread(event_ledger.set_started, event.key)
-    return [event.key for event in forgotten]
+    return forgotten
 
 
 def instance_of(event: MlEvent) -> str:
@@ -71,9 +72,11 @@ def instance_of(event: MlEvent) -> str:
 
 
 async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:
-    """An instance that is over may start again here: it finds its decisions on record and changes nothing."""
+    """The marker is the orchestration's to take away: then it has begun, whatever was promised here.
+
+    An instance that is over may start again here: it finds its decisions on record and changes nothing.
+    """
     await orchestrations.start(contracts.CONSIDER_EVENT, event, instance_of(event))
-    await asyncio.to_thread(event_ledger.set_started, event.key)
 
 
 def _is_ours(found: MlEvent | Ignored) -> bool:

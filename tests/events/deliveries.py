@@ -90,7 +90,8 @@ class Deliveries:
 
     def considered(self) -> list[str]:
         """Keys of the events that an orchestration considers."""
-        return sorted(i.id.removeprefix("event-") for i in self.hub.query()[0] if i.name == "consider_event")
+        found = self.hub.query(prefix="event-", page_size=100_000)[0]
+        return sorted(i.id.removeprefix("event-") for i in found)
 
     async def _send(self, raws: Sequence[Event]) -> list[BaseException | None]:
         gate = asyncio.Semaphore(AT_ONCE)
