@@ -5,8 +5,8 @@ azure-ai-ml 1.35.2 sends them. `discovery` tells the SDK where all this is. A ru
 
 - type `Microsoft.MachineLearningServices/workspaces/jobs`, id `{workspace}/jobs/{name}`
 - `properties` as a GET of the job shows them: status, experimentName, displayName, tags, properties, computeId, ...
-- `state`: `started` and `ended` (epoch seconds or None), `error` ({code, message} or None), `parent` (a job's name),
-  `log_files` ({name: URL})
+- `state`: `started` and `ended` (epoch seconds or None), `error` ({code, message} or None), `parent` and
+  `root` (names of jobs), `log_files` ({name: URL})
 """
 
 from __future__ import annotations
@@ -127,11 +127,11 @@ class RunHistory:
 
 def run_of(job: Resource) -> dict[str, Any]:
     shown, experiment = job.properties, str(job.properties.get("experimentName") or "Default")
-    parent = job.state.get("parent")
+    parent = job.state.get("parent") or None
     return {
         "runId": job.name,
         "runUuid": str(uuid.uuid5(uuid.NAMESPACE_URL, job.id)),
-        "rootRunId": parent or job.name,
+        "rootRunId": job.state.get("root") or job.name,
         "parentRunId": parent,
         "experimentId": signals.experiment_id(experiment),
         "experimentName": experiment,

@@ -69,7 +69,8 @@ def artifacts(job: str) -> str:
 
 
 def artifact_uri(job: str) -> str:
-    return f"azureml://datastores/{ARTIFACT_STORE}/paths/{artifacts(job)}"
+    """Without "paths", as the service has it: the SDK takes what follows the datastore for the folder of the logs."""
+    return f"azureml://datastores/{ARTIFACT_STORE}/{artifacts(job)}"
 
 
 def _asset(world: World, workspace: Resource, plural: str, name: str, version: str) -> tuple[str, str]:

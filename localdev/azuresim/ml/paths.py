@@ -12,8 +12,8 @@ from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
 # azureml://subscriptions/S/resourcegroups/R/workspaces/W/datastores/D/paths/P, its short form azureml://datastores/D/
-# paths/P, and the ARM form that follows "azureml:".
-_DATASTORE_PATH = re.compile(r"azureml:.*?/datastores/([^/]+)/paths/(.*)", re.IGNORECASE)
+# paths/P, the ARM form that follows "azureml:", and the form of a run's own folder, azureml://datastores/D/P.
+_DATASTORE_PATH = re.compile(r"azureml:.*?/datastores/([^/]+)/(?:paths/)?(.*)", re.IGNORECASE)
 _FORMS = ("azureml:/", "runs:/", "https://")
 
 
