@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.azure import classify, ledger
 from shared.config import settings
-from shared.domain.errors import Cancelled, LeaseLost
+from shared.domain.errors import Cancelled, LeaseLost, TransientError
 from shared.domain.lease import Lease, Machine, MachineState, Operation, Remains
 from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer
 from shared.domain.price_book import offers_for
@@ -42,10 +42,16 @@ def begin_provision(lease: Lease) -> Operation:
 
 @activity(contracts.OBSERVE_MACHINE)
 def observe_machine(lease: Lease) -> Machine:
-    """Look once. Raises what Azure's refusal means if provisioning failed, LeaseLost if the machine is gone."""
+    """Look once. Raises what Azure's refusal means if provisioning failed, LeaseLost if the machine is gone.
+
+    A code that asks to wait is no reason to here: this machine has failed and stays so. Another one may be made.
+    """
     machine = platform(lease.platform).provisioner.observe_machine(lease)
     if machine.state is MachineState.FAILED:
-        raise classify.error_for(machine.code, machine.message, target=str(lease.offer))
+        error = classify.error_for(machine.code, machine.message, target=str(lease.offer))
+        if isinstance(error, TransientError):
+            raise LeaseLost(f"{lease.offer} could not be made: {error}", lease=lease.id)
+        raise error
     if machine.state in (MachineState.DEALLOCATED, MachineState.DEALLOCATING, MachineState.DELETING):
         raise LeaseLost(f"{lease.offer} was {machine.state} before it was ready")
     return machine

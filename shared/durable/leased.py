@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.cost import Charge, charge
-from shared.domain.errors import AppError, LeaseLost
+from shared.domain.errors import AppError, CapacityError, LeaseLost, TransientError
 from shared.domain.lease import (
     Lease,
     LeaseClosing,
@@ -26,10 +26,12 @@ from shared.domain.lease import (
 from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.contracts import Step
-from shared.durable.flow import Flow, Steps
+from shared.durable.flow import DEFAULT_RETRY_AFTER_S, Flow, Steps
 
 BOOT_DEADLINE = timedelta(minutes=15)  # Karpenter deletes a machine that has not registered by then
 RELEASE_DEADLINE = timedelta(minutes=20)
+THROTTLED_DEADLINE = timedelta(hours=1)
+THROTTLED_ROUNDS = 4  # of eight tries each: the history stays bounded where Azure asks for waits of a second
 LOOKS_PER_REQUEST = 12
 AFTER_REFUSAL_S = 15.0
 CONFIRM_AFTER_S = 30.0  # ARM's reads may lag its writes: gone means gone in two looks this far apart
@@ -80,7 +82,7 @@ def provision(flow: Flow, lease: Lease) -> Steps[Machine]:
     """Create the lease's machine and wait until it is ready. Raises CapacityError, LeaseLost after the boot deadline."""
     flow.status("provisioning", waiting_for=f"create {lease.offer}", lease=lease.id, billing_since=flow.now,
                 usd_per_hour=lease.offer.usd_per_hour * lease.nodes)  # fmt: skip
-    operation = yield from flow.call(contracts.BEGIN_PROVISION, lease)
+    operation = yield from _begin(flow, lease)
     deadline, poll_s = min(flow.now + BOOT_DEADLINE, lease.deadline), operation.poll_after_s
     while True:
         flow.status("provisioning", waiting_for=f"{lease.offer} to be ready", next_look_s=poll_s)
@@ -94,6 +96,25 @@ def provision(flow: Flow, lease: Lease) -> Steps[Machine]:
                 f"{lease.offer} was not ready by {deadline.isoformat()}: last seen {machine.state}"
             )
         poll_s = machine.poll_after_s
+
+
+def _begin(flow: Flow, lease: Lease) -> Steps[Operation]:
+    """Ask for the machine, for as long as a throttled Azure may take to listen again.
+
+    Nothing is bought while it does not listen, so patience is free and a failed night is not; but its limits are those of
+    one region, so in the end it is no room here (CapacityError), and the next offer may be in another one.
+    """
+    patience_ends = min(flow.now + THROTTLED_DEADLINE, lease.deadline)
+    for _ in range(THROTTLED_ROUNDS):
+        try:
+            return (yield from flow.call(contracts.BEGIN_PROVISION, lease))
+        except TransientError as error:
+            refused = error
+        if flow.now >= patience_ends:
+            break
+        flow.status("provisioning", waiting_for=f"Azure to take requests again: {refused}")
+        yield from flow.rest(refused.retry_after_s or DEFAULT_RETRY_AFTER_S)
+    raise CapacityError(f"{lease.offer}: never answered: {refused}", code=refused.code, target=refused.target)
 
 
 def release(flow: Flow, lease: Lease) -> Steps[Released]:

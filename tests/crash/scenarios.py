@@ -38,6 +38,18 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("quota-elsewhere", quotas={"westeurope": 0}),
         Scenario("sku-absent", faults=({"preset": "sku-not-available", "resource": vm(1)},)),
         Scenario("allocation-failed", faults=({"preset": "allocation-failed-later", "resource": vm(1)},)),
+        Scenario("create-preempted", faults=(
+            {"kind": "async_failure", "operation": CREATE, "code": "OperationPreempted", "resource": vm(1),
+             "message": "Operation execution has been preempted by a more recent operation."},
+        )),
+        Scenario("create-throttled", faults=(
+            {"kind": "status", "operation": CREATE, "status": 429, "code": "TooManyRequests", "times": 12,
+             "headers": {"Retry-After": "30"}, "message": "Too many requests.", "resource": vm(1)},
+        )),
+        Scenario("create-always-throttled", faults=(
+            {"kind": "status", "operation": CREATE, "status": 429, "code": "TooManyRequests", "times": 0,
+             "headers": {"Retry-After": "30"}, "message": "Too many requests.", "resource": vm(1)},
+        )),
         Scenario("answer-lost", faults=({"preset": "lost-response", "operation": CREATE, "resource": vm(1)},)),
         Scenario("never-boots", faults=({"preset": "boot-never-ready", "resource": vm(1)},)),
         Scenario("machine-lost", faults=({"preset": "vm-vanishes", "resource": vm(1), "after_s": 55},)),
