@@ -20,6 +20,9 @@ from localdev.azuresim.ml.common import (
     workspace_of,
 )
 from localdev.azuresim.ml.job_life import JOBS, OVER, JobLife
+from localdev.azuresim.ml.parents import Parents
+from localdev.azuresim.ml.pipelines import Pipelines
+from localdev.azuresim.ml.sweeps import Sweeps
 from localdev.azuresim.routing import Call, Reply, Route
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
@@ -44,7 +47,10 @@ def routes(world: World) -> list[Route]:
 class Jobs:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._life = JobLife(world)
+        self._life = life = JobLife(world)
+        self._parents = Parents(
+            world, life, {job_spec.SWEEP: Sweeps(world, life), job_spec.PIPELINE: Pipelines(world, life)}
+        )
         world.scheduler.register("job.cancel_over", self._cancel_over)
         world.scheduler.register("job.deleted", self._deleted)
 
@@ -74,8 +80,8 @@ class Jobs:
         number = workspace.state["jobs"] = workspace.state.get("jobs", 0) + 1
         job.state = {"author": call.principal.identity.name, "number": number, "root": job.name}
         job.properties["services"] = job_spec.services(workspace, job.name)
+        self._family(job).begin(job, call.at, call.fault)
         self._world.store.put(job)
-        self._life.begin(job, call.at, call.fault)
         return Reply(201, view(job))
 
     def cancel(self, call: Call) -> Reply:
@@ -85,7 +91,7 @@ class Jobs:
             return Reply(200)
         operation = self._world.operations.begin_for(call, job, poll_after_s=_POLL_S)
         if call.fault is None or call.fault.kind != "stuck":
-            self._life.cancel(job, call.at)
+            self._family(job).cancel(job, call.at)
         self._world.operations.then(operation, call.fault, _CANCEL_S, "job.cancel_over", job=job.id)
         url = f"{_ENDPOINT}{operation.path('operationResults')}?api-version={call.api_version}"
         return Reply(202, headers={"Location": url}, poll_after_s=_POLL_S)
@@ -116,6 +122,9 @@ class Jobs:
                 job.properties[name] = asked[name]
         self._world.store.touch(job, call.at)
         return Reply(200, view(job))
+
+    def _family(self, job: Resource) -> JobLife | Parents:
+        return self._life if job.properties["jobType"] == job_spec.COMMAND else self._parents
 
     def _cancel_over(self, at: float, job: str, operation: str) -> None:
         found = self._world.store.get(job)
