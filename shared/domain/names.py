@@ -7,7 +7,7 @@ import re
 
 # Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
 # longest here has 40 of the workload and 23 of `manual-...`.
-_SLOT = re.compile(r"[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16}")
+_SLOT = re.compile(r"[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16}|event-[0-9a-f]{16}")
 _RUN_ID = re.compile(rf"(?=.{{1,100}}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:{_SLOT.pattern})")
 _VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-f]{16})-e(?P<epoch>0|[1-9][0-9]{0,8})")
 
@@ -17,14 +17,20 @@ def score_run_id(workload: str, slot: str) -> str:
     return f"score-{workload}-{slot}"
 
 
+def train_run_id(workload: str, slot: str) -> str:
+    """`train_run_id("flights", "event-0123456789abcdef") -> "train-flights-event-0123456789abcdef"`."""
+    return f"train-{workload}-{slot}"
+
+
 def is_run_id(text: str) -> bool:
     """Whether `text` could be a run's id, and so is safe in a blob name."""
     return _RUN_ID.fullmatch(text) is not None
 
 
 def is_run_of(run: str, workload: str) -> bool:
-    """Whether `score_run_id` could have made `run` for `workload`."""
-    return is_run_id(run) and _SLOT.fullmatch(run.removeprefix(f"score-{workload}-")) is not None
+    """Whether `score_run_id` or `train_run_id` could have made `run` for `workload`."""
+    slot = run.removeprefix(f"score-{workload}-").removeprefix(f"train-{workload}-")
+    return is_run_id(run) and _SLOT.fullmatch(slot) is not None
 
 
 def lease_id(run: str, role: str, ordinal: int) -> str:
@@ -38,6 +44,16 @@ def job_id(batch: int, epoch: int, attempt: int = 1) -> str:
     In the order of their names a later attempt follows an earlier one.
     """
     return f"b{batch:02d}-e{epoch}" + (f"r{attempt}" if attempt > 1 else "")
+
+
+def trial_id(number: int, total: int) -> str:
+    """`trial_id(3, 8) -> "t003"`. In the order of their names they are in the order of their numbers."""
+    return f"t{number:0{max(3, len(str(total - 1)))}d}"
+
+
+def train_job_id(trial: str, epoch: int, attempt: int = 1) -> str:
+    """`train_job_id("t003", 1) -> "t003-e1"`: the job that begins with this trial, on the machine of one epoch."""
+    return f"{trial}-e{epoch}" + (f"r{attempt}" if attempt > 1 else "")
 
 
 def vm_name(lease: str, epoch: int) -> str:

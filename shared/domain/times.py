@@ -76,10 +76,18 @@ _SETTLE = _duration(timedelta(0), timedelta(days=1))
 _INTERVAL = _duration(timedelta(minutes=1), timedelta(days=366))
 _DEADLINE = _duration(timedelta(minutes=5), timedelta(days=7))
 _LEASE = _duration(timedelta(minutes=5), timedelta(days=8))
+_WAIT = _duration(timedelta(0), timedelta(days=30))
+_COOL_DOWN = _duration(timedelta(0), timedelta(days=366))
+_READY = _duration(timedelta(0), timedelta(days=30))
+_TRIAL = _duration(timedelta(seconds=10), timedelta(days=7))
 SettleTime = Annotated[timedelta, *_SETTLE]
 Interval = Annotated[timedelta, *_INTERVAL]
 Deadline = Annotated[timedelta, *_DEADLINE]
 LeaseTime = Annotated[timedelta, *_LEASE]
+Wait = Annotated[timedelta, *_WAIT]
+CoolDown = Annotated[timedelta, *_COOL_DOWN]
+ReadyTime = Annotated[timedelta, *_READY]
+TrialTime = Annotated[timedelta, *_TRIAL]
 
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")

@@ -1,0 +1,266 @@
+"""The declaration of a retraining: what may start it, on which data, which trials, and what a challenger must prove."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from shared.domain.fields import (
+    AppFolder,
+    BlobPattern,
+    BlobPrefix,
+    ModelName,
+    ScriptName,
+    WorkloadName,
+    refusal,
+)
+from shared.domain.sections import MAX_INSTANCES, Compute, Count, DataContainer, Limits, Schedule, Spec
+from shared.domain.times import Deadline, Wait
+
+MAX_TRIALS = 10_000
+MAX_UNITS = 20_000
+
+Goal = Literal["maximize", "minimize"]
+Scalar = bool | int | float | str
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _check_plain(text: str) -> str:
+    if not text or len(text) > 128 or not text.isprintable():
+        raise refusal(f"{text[:60]!r} is not allowed", allowed="1 to 128 printable characters")
+    return text
+
+
+PlainName = Annotated[str, AfterValidator(_check_plain)]
+Metric = Literal["auc", "accuracy", "logLoss", "brier", "rmse", "mae", "r2"]
+
+
+def _check_parameter(name: str) -> str:
+    if not (name.isidentifier() and name.isascii() and len(name) <= 64):
+        raise refusal(
+            f"{name[:60]!r} is not allowed", allowed="letters, digits and `_`; starts with a letter"
+        )
+    if name in ("data", "label", "out", "checkpoint"):
+        raise refusal(f"--{name} is given to every trial already", allowed="another name")
+    return name
+
+
+ParameterName = Annotated[str, AfterValidator(_check_parameter)]
+
+
+class Trigger(Spec):
+    """Which drift starts a retraining, how soon after the last one, how often a day, and how long to wait for data."""
+
+    monitor: PlainName
+    threshold: float | None = Field(default=None, ge=0)
+    hysteresis: float = Field(default=0.0, ge=0)
+    cool_down: Wait = timedelta(days=1)
+    daily_cap: Count = Field(default=4, le=24)
+    ready_within: Wait = timedelta(days=2)
+
+    @field_validator("hysteresis")
+    @classmethod
+    def _under_the_threshold(cls, hysteresis: float, info: ValidationInfo) -> float:
+        threshold = info.data.get("threshold")
+        if hysteresis and "threshold" in info.data and (threshold is None or hysteresis > threshold):
+            raise refusal(
+                f"{hysteresis:g} reaches below a threshold of {threshold}", allowed="0 to the threshold"
+            )
+        return hysteresis
+
+
+class Newest(Spec):
+    """The newest blobs, in the order of their names."""
+
+    newest: Count = Field(le=100_000)
+
+
+class Data(Spec):
+    """Labelled blobs: the newest of them judge (`test`), those right before train. Fixed by etag when a run starts.
+
+    `min_new_blobs`: how many there must be that the champion was not trained on.
+    """
+
+    container: DataContainer
+    prefix: BlobPrefix
+    pattern: BlobPattern = "*.parquet"
+    train: Newest | None = None
+    test: Newest
+    label: PlainName
+    min_new_blobs: int = Field(default=1, strict=True, ge=0, le=100_000)
+
+
+class RetrainedModel(Spec):
+    """The registered model whose champion is challenged."""
+
+    name: ModelName
+
+
+class Training(Spec):
+    """The user's training code: `entry` is called with --data --label --out --checkpoint and a trial's parameters."""
+
+    code: AppFolder
+    entry: ScriptName = "train.py"
+
+
+class Distribution(Spec):
+    """The values a parameter may take: exactly one of these. `quniform` is [low, high, step]."""
+
+    choice: tuple[Scalar, ...] | None = Field(default=None, min_length=1, max_length=1000)
+    uniform: tuple[float, float] | None = None
+    log_uniform: tuple[float, float] | None = None
+    quniform: tuple[float, float, float] | None = Field(default=None, validate_default=True)
+
+    @field_validator("uniform", "log_uniform", "quniform")
+    @classmethod
+    def _low_to_high(cls, bounds: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if bounds is None:
+            return None
+        if bounds[0] >= bounds[1]:
+            raise refusal(
+                f"{bounds[0]:g} is not below {bounds[1]:g}", allowed="[low, high] with low below high"
+            )
+        if info.field_name == "log_uniform" and bounds[0] <= 0:
+            raise refusal(f"{bounds[0]:g} has no logarithm", allowed="bounds above 0")
+        if info.field_name == "quniform" and not 0 < bounds[2] <= bounds[1] - bounds[0]:
+            raise refusal(f"a step of {bounds[2]:g} does not fit", allowed="more than 0, at most high - low")
+        return bounds
+
+    @field_validator("quniform")
+    @classmethod
+    def _exactly_one(cls, quniform: Any, info: ValidationInfo) -> Any:
+        if not {"choice", "uniform", "log_uniform"} <= info.data.keys():
+            return quniform
+        given = [name for name, value in (*info.data.items(), ("quniform", quniform)) if value is not None]
+        if len(given) != 1:
+            raise refusal(
+                f"has {', '.join(given) or 'none of them'}",
+                allowed="one of choice, uniform, logUniform, quniform",
+                above=True,
+            )
+        return quniform
+
+
+class Trials(Spec):
+    """Which challengers are trained, how many at once, and how few valid ones are too few.
+
+    `unit_column` instead of a space: one model for each value of that column.
+    """
+
+    sampling: Literal["grid", "random"] = "random"
+    seed: int = Field(default=0, strict=True, ge=0, le=2**31)
+    space: dict[ParameterName, Distribution] = Field(default_factory=dict, max_length=50)
+    unit_column: PlainName | None = None
+    count: Count | None = Field(default=None, le=MAX_TRIALS, validate_default=True)
+    concurrency: Count = Field(default=4, le=MAX_INSTANCES)
+    timeout: Deadline = timedelta(minutes=30)
+    min_valid: Count = Field(default=1, le=MAX_TRIALS, validate_default=True)
+    metric: PlainName = "auc"
+    goal: Goal = "maximize"
+
+    @field_validator("unit_column")
+    @classmethod
+    def _instead_of_a_space(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and info.data.get("space"):
+            raise refusal("goes instead of `space`, not with it", hint="Remove one of them")
+        return column
+
+    @field_validator("count")
+    @classmethod
+    def _fits_the_sampling(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if not {"sampling", "space", "unit_column"} <= info.data.keys():
+            return count
+        space: dict[str, Distribution] = info.data["space"]
+        if info.data["unit_column"] is not None:
+            if count is not None:
+                raise refusal("there is one trial for each unit", hint="Remove `count`")
+        elif info.data["sampling"] == "random":
+            if count is None:
+                raise refusal("random sampling has no `count`", allowed=f"1 to {MAX_TRIALS}")
+        else:
+            _check_grid(space, count)
+        return count
+
+    @field_validator("min_valid")
+    @classmethod
+    def _can_be_reached(cls, min_valid: int, info: ValidationInfo) -> int:
+        count = info.data.get("count")
+        if count is not None and min_valid > count:
+            raise refusal(f"{min_valid} of {count} trials can never be valid", allowed=f"1 to {count}")
+        return min_valid
+
+
+def _check_grid(space: dict[str, Distribution], count: int | None) -> None:
+    if count is not None:
+        raise refusal("goes with random sampling: a grid has as many trials as points", hint="Remove `count`")
+    uncountable = [name for name, each in space.items() if each.choice is None]
+    if uncountable:
+        raise refusal(f"a grid cannot walk through {', '.join(uncountable)}", allowed="choice for every parameter",
+                      hint="Use sampling: random", above=True)  # fmt: skip
+    points = math.prod(len(each.choice or ()) for each in space.values())
+    if points > MAX_TRIALS:
+        raise refusal(f"the grid has {points:,} points", allowed=f"at most {MAX_TRIALS:,}", above=True)
+
+
+class Slice(Spec):
+    """Parts of the test set, one for each value of `column`: the challenger may lose at most `max_loss` on any."""
+
+    column: PlainName
+    max_loss: float = Field(default=0.0, ge=0)
+    min_rows: Count = 100
+
+
+class FirstModel(Spec):
+    """What the very first model must reach, there being no champion: at least `min`, or with goal minimize at most."""
+
+    min: float
+
+
+class Gate(Spec):
+    """What a challenger must prove on the frozen test set. What cannot be proved leaves the champion in place.
+
+    `min_gain`: the lower end of the confidence interval of its gain must exceed it.
+    """
+
+    metric: Metric = "auc"
+    goal: Goal = "maximize"
+    min_gain: float = Field(default=0.0, ge=0)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    min_rows: Count = 1000
+    slices: tuple[Slice, ...] = Field(default=(), max_length=10)
+    first_model: FirstModel | None = None
+
+
+class Deploy(Spec):
+    """The workload that is to deploy a new champion. There is none of that name: the request stays on record."""
+
+    workload: WorkloadName
+
+
+class Retraining(Spec):
+    """Train challengers to a model's champion when it has drifted, on a schedule or when asked; the better one wins."""
+
+    kind: Literal["Retraining"] = "Retraining"
+    name: WorkloadName
+    schedule: Schedule | None = None
+    trigger: Trigger | None = None
+    data: Data
+    model: RetrainedModel
+    training: Training
+    trials: Trials
+    gate: Gate = Field(default_factory=Gate)
+    compute: Compute
+    limits: Limits = Field(default_factory=Limits)
+    deploy: Deploy | None = None
+
+    @field_validator("limits")
+    @classmethod
+    def _leaves_time_for_a_trial(cls, limits: Limits, info: ValidationInfo) -> Limits:
+        trials: Trials | None = info.data.get("trials")
+        if trials is not None and trials.timeout > limits.deadline:
+            raise refusal("deadline is shorter than trials.timeout: no trial could end in time",
+                          hint="Lower trials.timeout or raise limits.deadline")  # fmt: skip
+        return limits
