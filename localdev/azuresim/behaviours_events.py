@@ -110,4 +110,43 @@ EVENTS: tuple[Row, ...] = (
         ("error:InvalidRequest",),
     ),
     ("members, defaults and limits of an event subscription", "doc", _SWAGGER),
+    (
+        "a subscription is a long operation that ends when its endpoint has agreed, and fails when it has not",
+        "doc",
+        "learn: event-grid/troubleshoot-subscription-validation",
+        ("step:event_grid.handshake", "step:event_grid.validated", "error:Url validation"),
+    ),
+    (
+        "how long that takes beside the handshake, and how often to look",
+        "assumed",
+        "",
+        ("time:_HANDSHAKE_S",),
+    ),
+    (
+        "a function that is not there is no destination",
+        "recorded",
+        "public error logs: Endpoint validation",
+        ("error:Endpoint validation",),
+    ),
+    ("a subscription's full URL, with its key, is shown by getFullUrl only", "doc", _SWAGGER),
+    ("a topic's host is its name and region; a subscription goes with its topic", "doc", _SWAGGER),
+    ("a topic's name is taken once in a region", "doc", _SWAGGER, ("error:ResourceAlreadyExists",)),
+    (
+        "publishing is refused by 400, 401, 404 and 413, with {error: {code, message, details}}",
+        "doc",
+        "learn: event-grid/post-to-custom-topic",
+        ("error:RequestEntityTooLarge", "error:Unauthorized"),
+    ),
+    (
+        "a principal without the role EventGrid Data Sender may not publish",
+        "doc",
+        "learn: event-grid/authenticate-with-microsoft-entra-id",
+        ("error:Forbidden",),
+    ),
+    (
+        "access keys, signatures made with them, and tokens for eventgrid.azure.net",
+        "sdk",
+        "azure-eventgrid 4.22",
+    ),
+    ("CloudEvents go to topics of their schema only, by media type", "sdk", "azure-eventgrid 4.22"),
 )

@@ -15,6 +15,9 @@ ARM_HOST = "management.azure.com"
 STORAGE_SERVICES = ("blob", "queue", "table")
 # One a region: the services of Azure Machine Learning that are not behind ARM (`discoveryUrl` of a workspace).
 ML_HOSTS = tuple(f"{region}.api.azureml.ms" for region in catalog.REGIONS)
+EVENT_GRID_HOSTS = tuple(
+    f"*.{region}-1.eventgrid.azure.net" for region in catalog.REGIONS
+)  # one host a topic
 STORAGE_HOSTS = {service: f"{STORAGE_ACCOUNT}.{service}.core.windows.net" for service in STORAGE_SERVICES}
 
 
@@ -32,7 +35,8 @@ class Certificates:
 
 def make(folder: Path) -> Certificates:
     authority = trustme.CA()
-    leaf = authority.issue_cert(ARM_HOST, *STORAGE_HOSTS.values(), *ML_HOSTS, "127.0.0.1", "localhost")
+    hosts = (ARM_HOST, *STORAGE_HOSTS.values(), *ML_HOSTS, *EVENT_GRID_HOSTS)
+    leaf = authority.issue_cert(*hosts, "127.0.0.1", "localhost")
     made = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
     authority.cert_pem.write_to_path(made.authority)
     made.chain.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))

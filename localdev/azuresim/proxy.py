@@ -41,7 +41,10 @@ class _Head:
 
 
 class Proxy:
-    """`targets` maps "host:port" to a loopback port; `is_machine` checks a user and password."""
+    """`targets` maps "host:port" to a loopback port, "*.rest:port" every host one label below `rest`.
+
+    `is_machine` checks a user and password.
+    """
 
     def __init__(
         self,
@@ -96,7 +99,8 @@ class Proxy:
     async def _tunnel(
         self, head: _Head, user: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        port = self._targets.get(head.target.casefold())
+        target = head.target.casefold()
+        port = self._targets.get(target) or self._targets.get(f"*.{target.partition('.')[2]}")
         if port is None:
             self._refused(head.target, user, "host not simulated")
             await _answer(writer, 502, f"{head.target} is not simulated here".encode())

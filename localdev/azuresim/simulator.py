@@ -19,7 +19,7 @@ from localdev.azuresim import certificates, estate, providers
 from localdev.azuresim.arm import Arm
 from localdev.azuresim.azurite import Azurite
 from localdev.azuresim.blobs import Blobs
-from localdev.azuresim.certificates import ARM_HOST, ML_HOSTS, STORAGE_HOSTS
+from localdev.azuresim.certificates import ARM_HOST, EVENT_GRID_HOSTS, ML_HOSTS, STORAGE_HOSTS
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.control import ControlApi
 from localdev.azuresim.event_grid.service import EventGrid
@@ -118,7 +118,7 @@ class Simulator:
         world = new_world(clock, Events(state / "events.jsonl" if state else None), self._faults, machines)
         grid = EventGrid(world)
         stack.push_async_callback(grid.close)
-        router = Router(providers.routes(world))
+        router = Router([*providers.routes(world), *grid.routes()])
         saved = SavedWorld(state)
         if not saved.load(world):
             estate.furnish(world.store, world.now())
@@ -135,8 +135,12 @@ class Simulator:
         ml = MlHost(world, self._contract, lambda: saved.save(world))
         ml_port = await _listen(stack, _catch_all(ml.serve), certs)
 
+        publishing = grid.publishing(lambda: saved.save(world))
+        publishing_port = await _listen(stack, _catch_all(publishing.serve), certs)
+
         targets = {
             f"{ARM_HOST}:443": arm_port,
+            **dict.fromkeys((f"{host}:443" for host in EVENT_GRID_HOSTS), publishing_port),
             **dict.fromkeys((f"{host}:443" for host in ML_HOSTS), ml_port),
         }
         if self._storage:

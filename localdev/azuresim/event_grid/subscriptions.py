@@ -40,7 +40,7 @@ def listening(world: World, source: str, named: str = "") -> Iterator[Resource]:
     """Subscriptions that receive what `source` publishes; with `named`, that one whatever its scope."""
     for each in all_of(world, "" if named else source):
         is_asked = not named or each.name.casefold() == named.casefold()
-        if is_asked and each.provisioning_state == "Succeeded":
+        if is_asked and each.provisioning_state in ("Succeeded", "Updating"):
             yield each
 
 

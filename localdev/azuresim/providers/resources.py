@@ -30,9 +30,11 @@ _UNTRACKED = {
     GROUPS.casefold(),
     "microsoft.network/virtualnetworks/subnets",
     "microsoft.compute/virtualmachines/runcommand",
+    "microsoft.eventgrid/eventsubscriptions",
 }
 _WITH_OPERATIONS = (
     "Microsoft.Compute",
+    "Microsoft.EventGrid",
     "Microsoft.MachineLearningServices",
     "Microsoft.Network",
     "Microsoft.Resources",
