@@ -13,9 +13,10 @@ from shared.domain.retrain import RetrainRequest
 from shared.domain.retrain_decision import (
     Action,
     Decision,
+    Ended,
     Facts,
-    RetrainState,
     Rules,
+    TriggerState,
     decide,
     look_at,
     patience_ends,
@@ -25,7 +26,7 @@ from shared.domain.retraining import Retraining
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.triggers.start import claim
-from shared.triggers.workloads import load_workloads
+from shared.triggers.workloads import retrainings
 
 MOST_RIVALS = 50  # each lost race is somebody else's decision on record
 EVIDENCE_SENT = 20
@@ -38,7 +39,7 @@ def read_event_truth(event: MlEvent) -> EventTruth:
     That this runs says that the event is being considered: nobody need start it again.
     """
     event_ledger.set_started(event.key)
-    monitors = [(name, w.trigger.monitor) for name, w in _retrainings().items() if w.trigger]
+    monitors = [(name, w.trigger.monitor) for name, w in retrainings().items() if w.trigger]
     heard = listeners(event, monitors)
     status = ml_jobs.read_status(event.run) if heard and event.run and event.run_status else None
     return EventTruth(run_status=status, workloads=heard)
@@ -51,7 +52,7 @@ def decide_retraining(request: DecideRequest) -> Decision:
     The workload's state is moved with If-Match before the decision is recorded, so of many events at one moment one
     starts and the others see it. A crash in between is made good by the next call: the state names the event.
     """
-    workload = _retrainings().get(request.workload)
+    workload = retrainings().get(request.workload)
     if workload is None or workload.trigger is None:
         return _recorded(_unheard(request))
     for _ in range(MOST_RIVALS):
@@ -66,15 +67,21 @@ def decide_retraining(request: DecideRequest) -> Decision:
             claim(_run_request(request, workload, decision))
         return decision
     raise TransientError(
-        f"{MOST_RIVALS} other events moved retraining/{workload.name} meanwhile", code="Contended", retry_after_s=5
+        f"{MOST_RIVALS} other events moved retraining/{workload.name} meanwhile",
+        code="Contended",
+        retry_after_s=5,
     )
 
 
-def _judge(request: DecideRequest, workload: Retraining, state: RetrainState) -> tuple[Decision, RetrainState]:
+def _judge(
+    request: DecideRequest, workload: Retraining, state: TriggerState
+) -> tuple[Decision, TriggerState]:
     """The decision, and the state that it leaves."""
     event, rules = request.event, rules_of(workload)
     run = names.train_run_id(workload.name, _slot(event))
-    if any(active.run == run for active in state.active):  # decided by a call that died before it could record it
+    if any(
+        active.run == run for active in state.active
+    ):  # decided by a call that died before it could record it
         return _decision(request, Action.START, ("decided before",), run), state
     state = state.settled(_ended(state))
     facts = _facts(request, workload)
@@ -122,10 +129,10 @@ def _facts(request: DecideRequest, workload: Retraining) -> Facts:
     )
 
 
-def _ended(state: RetrainState) -> dict[str, str]:
+def _ended(state: TriggerState) -> dict[str, Ended]:
     """What those of the runs at work came to that are over."""
     outcomes = {active.run: ledger.read(f"runs/{active.run}/outcome.json") for active in state.active}
-    return {run: str(outcome["state"]) for run, outcome in outcomes.items() if outcome}
+    return {run: Ended.model_validate(outcome) for run, outcome in outcomes.items() if outcome}
 
 
 def _run_request(request: DecideRequest, workload: Retraining, decision: Decision) -> RetrainRequest:
@@ -145,16 +152,14 @@ def _slot(event: MlEvent) -> str:
 
 
 def _unheard(request: DecideRequest) -> Decision:
-    known = ", ".join(f"{n} ({w.trigger.monitor})" for n, w in _retrainings().items() if w.trigger)
-    reason = f"Ignored: no workload listens to monitor {request.event.monitor!r}; there are: {known or 'none'}"
-    return _decision(
-        request.model_copy(update={"workload": event_ledger.NOBODY}), Action.IGNORE, (reason,)
+    known = ", ".join(f"{n} ({w.trigger.monitor})" for n, w in retrainings().items() if w.trigger)
+    reason = (
+        f"Ignored: no workload listens to monitor {request.event.monitor!r}; there are: {known or 'none'}"
     )
+    return _decision(request.model_copy(update={"workload": event_ledger.NOBODY}), Action.IGNORE, (reason,))
 
 
-def _decision(
-    request: DecideRequest, action: Action, reasons: tuple[str, ...], run: str = ""
-) -> Decision:
+def _decision(request: DecideRequest, action: Action, reasons: tuple[str, ...], run: str = "") -> Decision:
     return Decision(
         workload=request.workload, key=request.event.key, action=action, reasons=reasons, at=request.now, run=run,
         event=request.event,
@@ -170,8 +175,3 @@ def _recorded(decision: Decision) -> Decision:
         if event_ledger.write_decision(decision, etag):
             return decision
     raise TransientError(f"decision {decision.key} is contended", code="Contended", retry_after_s=5)
-
-
-def _retrainings() -> dict[str, Retraining]:
-    found, _ = load_workloads()
-    return {name: workload for name, workload in found.items() if isinstance(workload, Retraining)}

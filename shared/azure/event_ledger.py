@@ -16,7 +16,7 @@ from datetime import datetime
 from shared.azure import blob, ledger
 from shared.config import settings
 from shared.domain.ml_events import Ignored, MlEvent
-from shared.domain.retrain_decision import Decision, RetrainState
+from shared.domain.retrain_decision import Decision, TriggerState
 
 NOBODY = "_"  # stands for the workload where no workload listens; no workload can be called so
 _UNSTARTED = "events/unstarted/"
@@ -75,13 +75,13 @@ def keys_of(day: datetime) -> set[str]:
     return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths}
 
 
-def read_state(workload: str) -> tuple[RetrainState, str]:
+def read_state(workload: str) -> tuple[TriggerState, str]:
     """The state and its etag ("" while there is none)."""
     found = blob.read_with_etag(settings().state_container, _state_path(workload))
-    return (RetrainState.model_validate_json(found.data), found.etag) if found else (RetrainState(), "")
+    return (TriggerState.model_validate_json(found.data), found.etag) if found else (TriggerState(), "")
 
 
-def write_state(workload: str, state: RetrainState, etag: str) -> bool:
+def write_state(workload: str, state: TriggerState, etag: str) -> bool:
     """Move the state on, unless somebody did since `etag`: then False."""
     path = _state_path(workload)
     return blob.write_if_match(settings().state_container, path, ledger.encode(state), etag=etag)

@@ -98,6 +98,18 @@ def read_all_progress(run: str) -> list[Progress]:
     return [read_progress(run, job) for job in newest.values()]
 
 
+def read_trials_progress(run: str) -> list[Progress]:
+    """How many of a run's trials have a record, of how many."""
+    trials = read(f"runs/{run}/trials.json")
+    if trials is None:
+        return []
+    depth = f"runs/{run}/trials/".count("/")
+    done = sum(
+        path.count("/") == depth and path.endswith(".json") for path in list_paths(f"runs/{run}/trials/")
+    )
+    return [Progress(items_total=len(trials), items_done=done)]
+
+
 def read_progress(run: str, job: str) -> Progress:
     """What the agent said last of its job; pending if it has not begun."""
     data = read(f"runs/{run}/progress/{job}.json")

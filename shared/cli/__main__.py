@@ -1,7 +1,7 @@
 """`python -m shared.cli`: run, runs, explain, cancel, leases, validate. Talks to the app's HTTP API; validate needs none.
 
 The app's address and key come from --url and --key, from MUSTER_URL and MUSTER_KEY, or from `.muster/serve.json`, which
-`make serve` writes.
+`make serve` writes. When no app is running, `runs` and `explain` read a local task hub's file: --hub FILE.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.cli import api, texts
+from shared.cli.offline import HubFile
+from shared.domain import names
 from shared.domain.errors import AppError, Fault, SpecErrors
+from shared.domain.fields import is_workload_name
+from shared.domain.ml_events import is_event_key
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,8 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--reason", default="")
     run.add_argument("--idempotency-key", help="the same key starts one run, however often it is sent")
-    add("runs", _runs, "the newest runs")
-    add("explain", _explain, "what a run is doing, waits for, holds and has spent").add_argument("id")
+    runs = add("runs", _runs, "the newest runs")
+    explain = add(
+        "explain", _explain, "a run: what it does, waits for, holds, has spent; or what was decided, and why"
+    )
+    explain.add_argument("id", help="a run, an event's key, or a Retraining workload")
+    for command in (runs, explain):
+        command.add_argument(
+            "--hub", type=Path, metavar="FILE", help="read this task hub's file instead of asking the app"
+        )
     cancel = add("cancel", _cancel, "stop a run and release its machines")
     cancel.add_argument("id")
     cancel.add_argument("--reason", default="cancelled from the command line")
@@ -83,11 +94,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    return _show(options, api.connect(options).get("runs"), texts.runs)
+    found = HubFile(options.hub).runs() if options.hub else api.connect(options).get("runs")
+    return _show(options, found, texts.runs)
 
 
 def _explain(options: argparse.Namespace) -> int:
-    return _show(options, api.connect(options).get("runs", options.id), texts.explain)
+    """A run's id, an event's key and a workload's name cannot be taken for one another."""
+    if options.hub:
+        return _show(options, HubFile(options.hub).run(options.id), texts.explain)
+    app = api.connect(options)
+    if is_event_key(options.id):
+        return _show(options, app.get("decisions", options.id), texts.decisions)
+    if is_workload_name(options.id) and not names.is_run_id(options.id):
+        return _show(options, app.get("decisions", query={"workload": options.id}), texts.decisions)
+    return _show(options, app.get("runs", options.id), texts.explain)
 
 
 def _cancel(options: argparse.Namespace) -> int:

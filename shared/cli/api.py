@@ -15,6 +15,7 @@ from typing import Any
 from shared.domain.errors import AppError
 
 SERVED = Path(".muster/serve.json")
+SERVED_HUB = Path(".muster/serve/hub.sqlite")
 HOW_TO_GIVE_A_KEY = "give --key, or set MUSTER_KEY, to a function key of the app"
 
 
@@ -30,8 +31,8 @@ class Api:
     def __init__(self, url: str, key: str) -> None:
         self._base, self._key = f"{url.rstrip('/')}/api", key
 
-    def get(self, *path: str) -> dict[str, Any]:
-        return self._send("GET", path)
+    def get(self, *path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
+        return self._send("GET", path, query=query)
 
     def post(
         self,
@@ -67,7 +68,7 @@ class Api:
             raise Refused(
                 {
                     "title": f"no answer from {self._base}: {reason}",
-                    "detail": "Is the app running? Here it is started with `make serve`",
+                    "detail": f"Is the app running? Here it is started with `make serve`{_offline()}",
                 }
             ) from None
         except ValueError as error:  # no URL, or no JSON
@@ -84,10 +85,16 @@ def connect(options: argparse.Namespace) -> Api:
         served = _served()
         url, key = served.get("url"), key or served.get("key")
     if not url:
-        raise AppError("which app? Give --url, set MUSTER_URL, or start one here with `make serve`")
+        raise AppError(
+            f"which app? Give --url, set MUSTER_URL, or start one here with `make serve`{_offline()}"
+        )
     if not key:
         raise AppError(f"no key for {url}: {HOW_TO_GIVE_A_KEY}")
     return Api(url, key)
+
+
+def _offline() -> str:
+    return f"; what it ran before: runs --hub {SERVED_HUB}" if SERVED_HUB.exists() else ""
 
 
 def _served() -> dict[str, str]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from shared.domain.errors import Fault
 from shared.domain.schedule import preview
-from shared.domain.workload import BatchScoring
+from shared.domain.workload import Workload
 
 
 def started(answer: dict[str, Any]) -> str:
@@ -49,9 +49,8 @@ def explain(run: dict[str, Any]) -> str:
         lines.append(f"  waiting for  {run['waiting_for']}, since {run['since']}{next_look}")
     if run["items_total"]:
         quarantined = f", {run['quarantined']} quarantined" if run["quarantined"] else ""
-        lines.append(
-            f"  progress     {run['items_done']} of {run['items_total']} inputs, {run['rows']} rows{quarantined}"
-        )
+        rows = f", {run['rows']} rows{quarantined}" if run["items"] == "inputs" else ""
+        lines.append(f"  progress     {run['items_done']} of {run['items_total']} {run['items']}{rows}")
     for machine in run["machines"]:
         lines.append(
             f"  machine      {machine['machine'] or 'being made'} (lease {machine['lease']}), {machine['phase']}, "
@@ -63,10 +62,63 @@ def explain(run: dict[str, Any]) -> str:
         lines.append(f"  error        {run['error']}")
     if not run["outcome"] and run["state"] in ("Running", "Pending"):
         held = f"release {len(run['machines'])} machine(s), " if run["machines"] else ""
-        lines.append(
-            f"  cancel would {held}publish nothing and delete the parts written so far: muster cancel {run['id']}"
-        )
+        lines.append(f"  cancel would {held}{_lost_by_cancelling(run)}: muster cancel {run['id']}")
     return "\n".join(lines)
+
+
+def _lost_by_cancelling(run: dict[str, Any]) -> str:
+    if run["items"] == "trials":
+        return "register nothing and leave the champion in place"
+    return "publish nothing and delete the parts written so far"
+
+
+def _retrained(outcome: dict[str, Any]) -> list[str]:
+    """What was tried, how it was judged and what came of it."""
+    tried = f"{outcome['trials_valid']} valid, {outcome['trials_failed']} failed"
+    lines = [
+        f"  trials       {tried}" + (f"; challenger {outcome['challenger']}" if outcome["challenger"] else "")
+    ]
+    for trial in outcome["trials"]:
+        metric = f"{trial['metric']:.4f}" if trial["metric"] is not None else f"failed: {trial['reason']}"
+        lines.append(f"    {trial['trial']}  {metric}  {trial['seconds']:.0f} s  ${trial['usd']:.4f}")
+    if outcome["verdict"]:
+        lines.append(f"  verdict      {outcome['verdict']}, champion was {outcome['champion'] or 'none'}")
+    lines += [f"    {_gate_row(row)}" for row in outcome["table"]]
+    for name in ("registered", "deployment"):
+        if outcome[name]:
+            lines.append(f"  {name:12} {outcome[name]}")
+    return lines
+
+
+def _gate_row(row: dict[str, Any]) -> str:
+    shown = [f"{row[who]:.4f}" if row[who] is not None else "-" for who in ("champion", "challenger")]
+    change = row["difference"]
+    interval = f"{change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}]" if change else ""
+    parts = (row["what"], " -> ".join(shown), interval, row["rule"], row["ruling"], row["reason"])
+    return "  ".join(part for part in parts if part)
+
+
+def decisions(answer: dict[str, Any]) -> str:
+    """Each decision with its reasons, in the order in which they were asked; the last one decided."""
+    found = answer["decisions"]
+    if not found:
+        return f"nothing was decided for {answer['about']} yet"
+    return "\n".join(line for each in found for line in _decision(each))
+
+
+def _decision(each: dict[str, Any]) -> list[str]:
+    event = each.get("event") or {}
+    about = f"{event.get('monitor', '')} {event.get('subject', '')}".strip()
+    lines = [f"{each['at']}  {each['action']:6}  {each['workload']}  {about}  (event {each['key']})"]
+    lines += [
+        f"  {'because' if reason == each['reasons'][-1] else 'asked  '}      {reason}"
+        for reason in each["reasons"]
+    ]
+    if each.get("look_at"):
+        lines.append(f"  next look    {each['look_at']}, patience ends {each['until']}")
+    if each.get("run"):
+        lines.append(f"  run          {each['run']}")
+    return lines
 
 
 def _outcome(outcome: dict[str, Any] | None) -> list[str]:
@@ -76,6 +128,8 @@ def _outcome(outcome: dict[str, Any] | None) -> list[str]:
         f"  ended        {outcome['state']} {outcome['reason']}".rstrip(),
         f"  teardown     {outcome['teardown']}",
     ]
+    if "trials" in outcome:
+        return [*lines, *_retrained(outcome), *(f"  offer        {reason}" for reason in outcome["offers"])]
     receipt = outcome["receipt"]
     if receipt:
         where = f"{receipt['manifest']['container']}/{receipt['manifest']['blob']}"
@@ -92,7 +146,7 @@ class Check:
     """What became of one declaration: a workload, or its faults and their text."""
 
     path: Path
-    workload: BatchScoring | None = None
+    workload: Workload | None = None
     faults: Sequence[Fault] = ()
     text: str = ""
 

@@ -61,12 +61,18 @@ def check_not_reserved(name: str, what: str, info: ValidationInfo) -> str:
     return name
 
 
+_WORKLOAD_NAME = r"[a-z][a-z0-9-]{1,38}[a-z0-9]"
 _WORKLOAD = _pattern(
-    r"[a-z][a-z0-9-]{1,38}[a-z0-9]",
+    _WORKLOAD_NAME,
     "3 to 40 small letters, digits and hyphens; starts with a letter, does not end with a hyphen",
     max_length=40,
 )
 WorkloadName = Annotated[str, *_WORKLOAD]
+
+
+def is_workload_name(text: str) -> bool:
+    return re.fullmatch(_WORKLOAD_NAME, text) is not None
+
 
 # learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
 _CONTAINER = _pattern(

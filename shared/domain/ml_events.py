@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -81,6 +82,10 @@ class Ignored(Wire):
     @property
     def key(self) -> str:
         return _digest(self.source, self.type, self.event_id, self.reason)
+
+
+def is_event_key(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 def normalise_all(body: object) -> tuple[MlEvent | Ignored, ...]:

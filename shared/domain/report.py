@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from shared.domain.jobs import Progress
-from shared.domain.scoring import RunOutcome
+from shared.domain.retrain import RetrainOutcome
+from shared.domain.scoring import RunOutcome, batch_instance_id
 from shared.domain.status import RunStatus
 from shared.domain.wire import Wire
+from shared.domain.workload import MAX_INSTANCES
+
+type Outcome = RunOutcome | RetrainOutcome
+# What a root orchestration answers with, by its name.
+OUTCOMES: Mapping[str, type[RunOutcome | RetrainOutcome]] = {
+    "score_batch": RunOutcome,
+    "retrain": RetrainOutcome,
+}
 
 _FAR = datetime.max.replace(tzinfo=UTC)
 OVER = ("Completed", "Failed", "Terminated", "Canceled")
@@ -22,7 +32,7 @@ class InstanceLook(Wire):
     status: RunStatus | None = None
     created: datetime | None = None
     as_of: datetime | None = None
-    outcome: RunOutcome | None = None
+    outcome: Outcome | None = None
     error: str = ""
 
     @property
@@ -44,6 +54,8 @@ class MachineReport(Wire):
 
 
 class RunReport(Wire):
+    """`items` are what the run is made of: inputs to be scored, or trials."""
+
     id: str
     state: str
     phase: str
@@ -51,6 +63,7 @@ class RunReport(Wire):
     since: datetime | None = None
     next_look: datetime | None = None
     percent: float = 0.0
+    items: str = "inputs"
     items_done: int = 0
     items_total: int = 0
     rows: int = 0
@@ -60,7 +73,57 @@ class RunReport(Wire):
     as_of: datetime | None = None
     started: datetime | None = None
     error: str = ""
-    outcome: RunOutcome | None = None
+    outcome: Outcome | None = None
+
+
+def read_look(
+    id_: str,
+    name: str,
+    *,
+    runtime: str,
+    custom: object,
+    output: object,
+    created: datetime | None,
+    updated: datetime | None,
+) -> InstanceLook:
+    """What a task hub keeps of an instance. `custom` and `output` are its JSON; a failed one's output is the reason."""
+    answer = output.get("ok") if isinstance(output, dict) else None
+    outcome = OUTCOMES[name].model_validate(answer) if answer and name in OUTCOMES else None
+    return InstanceLook(
+        id=id_,
+        runtime=runtime,
+        status=RunStatus.model_validate(custom) if isinstance(custom, dict) else None,
+        created=created,
+        as_of=updated,
+        outcome=outcome,
+        error=str(output) if runtime == "Failed" and output else "",
+    )
+
+
+def read_outcome(run: str, record: object) -> Outcome:
+    """The outcome that is on record of a run."""
+    return OUTCOMES["retrain" if is_retraining(run) else "score_batch"].model_validate(record)
+
+
+def is_retraining(run: str) -> bool:
+    return run.startswith("train-")
+
+
+def child_ids(run: str) -> list[str]:
+    """The children of a run that may hold machines: its batches, or its lanes of trials and its evaluation."""
+    if is_retraining(run):
+        return [*(f"{run}.t{lane:02d}" for lane in range(MAX_INSTANCES)), f"{run}.eval"]
+    return [batch_instance_id(run, index) for index in range(MAX_INSTANCES)]
+
+
+def summary(look: InstanceLook) -> dict[str, Any]:
+    """A run's line in a list of runs."""
+    return {
+        "id": look.id,
+        "state": look.outcome.state if look.outcome else look.runtime,
+        "phase": look.status.phase if look.status else "",
+        "created": look.created.isoformat() if look.created else None,
+    }
 
 
 def build_report(
@@ -82,7 +145,8 @@ def build_report(
         waiting_for="" if root.is_over else focus.waiting_for,
         since=focus.since,
         next_look=None if root.is_over else focus.next_look,
-        percent=100.0 if outcome and outcome.receipt else round(100 * done / total, 1) if total else 0.0,
+        percent=100.0 if _is_whole(outcome) else round(100 * done / total, 1) if total else 0.0,
+        items="trials" if is_retraining(root.id) else "inputs",
         items_done=done,
         items_total=total,
         rows=sum(p.rows for p in progress),
@@ -94,6 +158,13 @@ def build_report(
         error=root.error,
         outcome=outcome,
     )
+
+
+def _is_whole(outcome: Outcome | None) -> bool:
+    """Whether the run came to the end that it was started for."""
+    if isinstance(outcome, RunOutcome):
+        return outcome.receipt is not None
+    return outcome is not None and bool(outcome.verdict)
 
 
 def _machine(batch: InstanceLook) -> MachineReport:

@@ -89,7 +89,7 @@ class Ended(Wire):
     started: datetime | None = None
 
 
-class RetrainState(Wire):
+class TriggerState(Wire):
     """What a workload's retrainings came to so far. `armed`: whether a coefficient over the threshold counts."""
 
     active: tuple[ActiveRun, ...] = ()
@@ -99,7 +99,7 @@ class RetrainState(Wire):
     answered: datetime | None = None  # when the newest run was started that compared champion and challenger
     evidence: tuple[str, ...] = ()  # events that came while a run was at work
 
-    def started(self, run: str, at: datetime | None = None, *, cause: str = "") -> RetrainState:
+    def started(self, run: str, at: datetime | None = None, *, cause: str = "") -> TriggerState:
         """The state with one more run at work. The same run twice is one."""
         if any(active.run == run for active in self.active):
             return self
@@ -112,11 +112,11 @@ class RetrainState(Wire):
             }
         )
 
-    def attached(self, key: str) -> RetrainState:
+    def attached(self, key: str) -> TriggerState:
         kept = (*(each for each in self.evidence if each != key), key)[-EVIDENCE_KEPT:]
         return self.model_copy(update={"evidence": kept})
 
-    def settled(self, ended: Mapping[str, Ended]) -> RetrainState:
+    def settled(self, ended: Mapping[str, Ended]) -> TriggerState:
         """The state after runs that are over. Drift that none of them answered may fire again."""
         state = self
         for active in self.active:
@@ -124,7 +124,7 @@ class RetrainState(Wire):
                 state = state._settled(active, ended[active.run])
         return state
 
-    def _settled(self, active: ActiveRun, ended: Ended) -> RetrainState:
+    def _settled(self, active: ActiveRun, ended: Ended) -> TriggerState:
         answers = ended.state in ("Completed", "Rejected")
         began = active.started or ended.started
         failures = self.failures + 1 if ended.state == "Failed" else self.failures
@@ -140,7 +140,7 @@ class RetrainState(Wire):
             }
         )
 
-    def seen(self, facts: Facts, rules: Rules) -> RetrainState:
+    def seen(self, facts: Facts, rules: Rules) -> TriggerState:
         """The state after a coefficient was seen: far enough under the threshold, the next one over it counts again."""
         low, coefficient = _rearms_below(rules), facts.event.coefficient
         if low is None or coefficient is None or coefficient >= low:
@@ -174,7 +174,7 @@ def _with(starts: tuple[datetime, ...], at: datetime | None) -> tuple[datetime, 
     return (*starts, at)[-STARTS_KEPT:] if at else starts
 
 
-def decide(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action, tuple[str, ...]]:
+def decide(facts: Facts, rules: Rules, state: TriggerState) -> tuple[Action, tuple[str, ...]]:
     """The first rule that does not let the event pass decides; all pass: START. Reasons in the order of the questions.
 
     decide(drift 0.41, threshold 0.3, a run at work) -> ATTACH, ("drift 0.41 reaches 0.3", "... is at work")
@@ -187,7 +187,7 @@ def decide(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action, tup
     return Action.START, tuple(reasons)
 
 
-def run_at_work(state: RetrainState) -> str:
+def run_at_work(state: TriggerState) -> str:
     """The run that an event is evidence of; "" while none is at work."""
     return state.active[-1].run if state.active else ""
 
@@ -202,7 +202,7 @@ def patience_ends(facts: Facts, rules: Rules) -> datetime:
     return facts.waiting_since + rules.ready_within
 
 
-def _questions(facts: Facts, rules: Rules, state: RetrainState) -> Iterator[tuple[Action | None, str]]:
+def _questions(facts: Facts, rules: Rules, state: TriggerState) -> Iterator[tuple[Action | None, str]]:
     yield _is_true(facts, rules)
     yield _is_over_threshold(facts, rules)
     yield _is_news(facts, state)
@@ -246,7 +246,7 @@ def _is_over_threshold(facts: Facts, rules: Rules) -> tuple[Action | None, str]:
     return None, f"drift {coefficient:g} reaches the threshold {rules.threshold:g}"
 
 
-def _is_news(facts: Facts, state: RetrainState) -> tuple[Action | None, str]:
+def _is_news(facts: Facts, state: TriggerState) -> tuple[Action | None, str]:
     occurred = facts.event.occurred
     if state.answered and occurred <= state.answered:
         return Action.IGNORE, (
@@ -256,7 +256,7 @@ def _is_news(facts: Facts, state: RetrainState) -> tuple[Action | None, str]:
     return None, f"it happened at {occurred:%Y-%m-%dT%H:%M:%SZ}, and no retraining has answered it"
 
 
-def _is_armed(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action | None, str]:
+def _is_armed(facts: Facts, rules: Rules, state: TriggerState) -> tuple[Action | None, str]:
     low = _rearms_below(rules)
     if low is None or facts.event.coefficient is None or state.armed:
         return None, "not held back by hysteresis"
@@ -267,7 +267,7 @@ def _rearms_below(rules: Rules) -> float | None:
     return None if rules.threshold is None or not rules.hysteresis else rules.threshold - rules.hysteresis
 
 
-def _is_circuit_closed(state: RetrainState) -> tuple[Action | None, str]:
+def _is_circuit_closed(state: TriggerState) -> tuple[Action | None, str]:
     if state.failures >= MAX_FAILURES:
         return Action.DEFER, (
             f"Deferred: the last {state.failures} retrainings failed; see why, then start one by hand: "
@@ -276,7 +276,7 @@ def _is_circuit_closed(state: RetrainState) -> tuple[Action | None, str]:
     return None, f"{state.failures} of {MAX_FAILURES} failures that would open the circuit"
 
 
-def _has_cooled_down(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action | None, str]:
+def _has_cooled_down(facts: Facts, rules: Rules, state: TriggerState) -> tuple[Action | None, str]:
     last = max(state.starts, default=None)
     if last is not None and facts.now < last + rules.cool_down:
         return Action.IGNORE, (
@@ -286,7 +286,7 @@ def _has_cooled_down(facts: Facts, rules: Rules, state: RetrainState) -> tuple[A
     return None, f"cooled down: last retraining {f'at {last:%Y-%m-%dT%H:%M:%SZ}' if last else 'never'}"
 
 
-def _is_under_cap(facts: Facts, rules: Rules, state: RetrainState) -> tuple[Action | None, str]:
+def _is_under_cap(facts: Facts, rules: Rules, state: TriggerState) -> tuple[Action | None, str]:
     today = sum(facts.now - start < DAY for start in state.starts)
     if today >= rules.daily_cap:
         return Action.DEFER, f"Deferred: {today} retrainings in 24 hours, dailyCap is {rules.daily_cap}"

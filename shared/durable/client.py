@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import azure.durable_functions as df
 
-from shared.domain.report import InstanceLook
-from shared.domain.scoring import RunOutcome
-from shared.domain.status import RunStatus
+from shared.domain.report import InstanceLook, read_look
 from shared.domain.wire import Wire
 from shared.durable import wire
 from shared.durable.contracts import Step
@@ -46,41 +44,42 @@ class Orchestrations:
         looks = await asyncio.gather(*(self.look(i) for i in instance_ids))
         return [look for look in looks if look]
 
-    async def list_at_work(self, step: Step[Any, Any]) -> list[InstanceLook]:
-        """Every instance of an orchestrator that is not over."""
-        states = df.OrchestrationRuntimeStatus
-        unfinished = [states.Pending, states.Running, states.ContinuedAsNew, states.Suspended]
-        statuses = await self._client.get_status_by(runtime_status=unfinished)
-        return [_look(s) for s in statuses if s.name == step.name]
+    async def list_at_work(self, *steps: Step[Any, Any]) -> list[InstanceLook]:
+        """Every instance of these orchestrators that is not over."""
+        names = {step.name for step in steps}
+        return [_look(s) for s in await self._unfinished() if s.name in names]
 
-    async def list(self, step: Step[Any, Any]) -> list[InstanceLook]:
-        """Every instance of an orchestrator, newest first."""
+    async def list(self, *steps: Step[Any, Any]) -> list[InstanceLook]:
+        """Every instance of these orchestrators, newest first."""
         statuses = await self._client.get_status_all()
-        looks = [_look(s) for s in statuses if s.name == step.name]
+        names = {step.name for step in steps}
+        looks = [_look(s) for s in statuses if s.name in names]
         return sorted(looks, key=lambda look: look.created or datetime.min.replace(tzinfo=UTC), reverse=True)
 
-    async def wake_to_cancel(self, instance_ids: Iterable[str], reason: str) -> None:
-        """Wake instances that wait, so that they see the cancellation on record now and not at their next look."""
-        for look in await self.look_all(instance_ids):
-            if not look.is_over:
-                await self._client.raise_event(look.id, CANCEL_EVENT, reason)
+    async def wake_to_cancel(self, run: str, reason: str) -> None:
+        """Wake the run's children that wait: they see the cancellation on record now and not at their next look."""
+        for status in await self._unfinished():
+            if str(status.instance_id).startswith(f"{run}."):
+                await self._client.raise_event(status.instance_id, CANCEL_EVENT, reason)
+
+    async def _unfinished(self) -> Sequence[df.DurableOrchestrationStatus]:
+        states = df.OrchestrationRuntimeStatus
+        unfinished = [states.Pending, states.Running, states.ContinuedAsNew, states.Suspended]
+        found: Sequence[df.DurableOrchestrationStatus] = await self._client.get_status_by(
+            runtime_status=unfinished
+        )
+        return found
 
 
 def _look(status: df.DurableOrchestrationStatus) -> InstanceLook:
-    runtime = status.runtime_status.name
-    answer = status.output
-    outcome = None
-    if isinstance(answer, dict) and isinstance(answer.get("ok"), dict) and "run" in answer["ok"]:
-        outcome = RunOutcome.model_validate(answer["ok"])
-    custom = status.custom_status
-    return InstanceLook(
-        id=status.instance_id,
-        runtime=runtime,
-        status=RunStatus.model_validate(custom) if isinstance(custom, dict) else None,
+    return read_look(
+        status.instance_id,
+        status.name,
+        runtime=status.runtime_status.name,
+        custom=status.custom_status,
+        output=status.output,
         created=_aware(status.created_time),
-        as_of=_aware(status.last_updated_time),
-        outcome=outcome,
-        error=str(answer) if runtime == "Failed" and answer else "",
+        updated=_aware(status.last_updated_time),
     )
 
 

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.domain import audit, considering, cost, jobs, lease, ml_events, offers, registry, scoring, upkeep
+from shared.domain import (
+    audit,
+    considering,
+    cost,
+    jobs,
+    lease,
+    ml_events,
+    offers,
+    registry,
+    retrain,
+    scoring,
+    upkeep,
+)
 from shared.domain import retrain_decision as decision
 from shared.domain.wire import Wire
 
@@ -28,6 +40,7 @@ class Nothing(Wire):
 SCORE_BATCH = Step("score_batch", scoring.ScoreRequest, scoring.RunOutcome)
 SCORE_SHARDS = Step("score_shards", scoring.BatchRequest, scoring.BatchOutcome)
 REAP_LEASES = Step("reap_leases", upkeep.ReapRequest, upkeep.ReapReport)
+RETRAIN = Step("retrain", retrain.RetrainRequest, retrain.RetrainOutcome)
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)

@@ -16,15 +16,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.azure import ledger
 from shared.domain import names
 from shared.domain.errors import AppError, ConflictError, Fault, NotFoundError, SpecErrors
-from shared.domain.report import InstanceLook, RunReport, build_report
+from shared.domain.report import (
+    InstanceLook,
+    RunReport,
+    build_report,
+    child_ids,
+    is_retraining,
+    read_outcome,
+    summary,
+)
 from shared.domain.schedule import Slot, is_slot, preview
-from shared.domain.scoring import RunOutcome, ScoreRequest, batch_instance_id
-from shared.domain.workload import MAX_INSTANCES, BatchScoring
-from shared.durable import contracts
+from shared.domain.workload import Workload
 from shared.durable.client import Orchestrations
+from shared.triggers import decisions
 from shared.triggers.problems import problem
 from shared.triggers.schedules import slot_request
-from shared.triggers.start import find_at_work, fingerprint_of, is_claimed, start_once
+from shared.triggers.start import (
+    ROOTS,
+    RunRequest,
+    find_at_work,
+    fingerprint_of,
+    is_claimed,
+    request_for,
+    start_once,
+)
 from shared.triggers.workloads import find_workload, load_workloads
 
 MAX_BODY_BYTES = 64 * 1024
@@ -66,10 +81,8 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
     else:
         digest = hashlib.sha256(f"{workload.name}|{key}".encode()).hexdigest()[:16]
         slot = f"manual-{digest}"
-        request = ScoreRequest(
-            run=names.score_run_id(workload.name, slot), slot=slot, workload=workload, started_by=who,
-            reason=body.reason or "asked for over HTTP",
-        )  # fmt: skip
+        reason = body.reason or "asked for over HTTP"
+        request = request_for(workload, slot, started_by=who, reason=reason)
         fingerprint = fingerprint_of(body.model_dump_json().encode())
     await _refuse_if_busy(orchestrations, request)
     started = await start_once(orchestrations, request, fingerprint=fingerprint)
@@ -83,18 +96,8 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
 
 async def get_runs(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """The newest runs, newest first."""
-    looks = await orchestrations.list(contracts.SCORE_BATCH)
-    runs = [
-        {
-            "id": look.id,
-            "state": look.outcome.state if look.outcome else look.runtime,
-            "phase": look.status.phase if look.status else "",
-            "created": _text(look.created),
-            **_links(req, look.id),
-        }
-        for look in looks[:MAX_LISTED]
-    ]
-    return _json({"runs": runs})
+    looks = await orchestrations.list(*ROOTS.values())
+    return _json({"runs": [{**summary(look), **_links(req, look.id)} for look in looks[:MAX_LISTED]]})
 
 
 async def get_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
@@ -111,7 +114,7 @@ async def cancel_run(req: func.HttpRequest, orchestrations: Orchestrations) -> f
         raise ConflictError(f"{run} is over ({look.runtime}); there is nothing to cancel", code="RunIsOver")
     reason = req.params.get("reason", "") or "asked for over HTTP"
     await asyncio.to_thread(ledger.request_cancel, run, who="http", reason=reason)
-    await orchestrations.wake_to_cancel(_batch_ids(run), reason)
+    await orchestrations.wake_to_cancel(run, reason)
     return _json({"id": run, "cancelRequested": True, **_links(req, run)}, status=202)
 
 
@@ -144,8 +147,11 @@ async def get_health(req: func.HttpRequest, orchestrations: Orchestrations) -> f
 
 
 HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler for handler in (post_run, get_runs, get_run, cancel_run, get_leases, get_health)
-}
+    handler.__name__: handler
+    for handler in (
+        post_run, get_runs, get_run, cancel_run, decisions.get_decisions, decisions.get_decision, get_leases, get_health,
+    )
+}  # fmt: skip
 
 
 def _body(req: func.HttpRequest) -> StartRun:
@@ -159,7 +165,7 @@ def _body(req: func.HttpRequest) -> StartRun:
         raise SpecErrors(source="body", faults=faults) from None
 
 
-def _slot(workload: BatchScoring, text: str) -> Slot:
+def _slot(workload: Workload, text: str) -> Slot:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -179,7 +185,7 @@ def _spec_error(path: str, message: str) -> SpecErrors:
     return SpecErrors(source="request", faults=[Fault(path=path, message=message)])
 
 
-async def _refuse_if_busy(orchestrations: Orchestrations, request: ScoreRequest) -> None:
+async def _refuse_if_busy(orchestrations: Orchestrations, request: RunRequest) -> None:
     """Two runs of one workload at a time would list the same inputs; the one that has begun is named."""
     if await is_claimed(request.run):
         return
@@ -209,13 +215,14 @@ async def _report(orchestrations: Orchestrations, run: str) -> RunReport:
     root = await orchestrations.look(run)
     if root is None or (root.is_over and root.outcome is None):
         root = _with_outcome(run, root, await asyncio.to_thread(ledger.read, f"runs/{run}/outcome.json"))
-    batches = await orchestrations.look_all(_batch_ids(run))
-    progress = await asyncio.to_thread(ledger.read_all_progress, run)
+    batches = await orchestrations.look_all(child_ids(run))
+    read_progress = ledger.read_trials_progress if is_retraining(run) else ledger.read_all_progress
+    progress = await asyncio.to_thread(read_progress, run)
     return build_report(root, batches, progress)
 
 
 def _with_outcome(run: str, root: InstanceLook | None, record: Any | None) -> InstanceLook:
-    outcome = RunOutcome.model_validate(record) if record else None
+    outcome = read_outcome(run, record) if record else None
     if root is not None:
         return root.model_copy(update={"outcome": outcome})
     if outcome is None:
@@ -223,10 +230,6 @@ def _with_outcome(run: str, root: InstanceLook | None, record: Any | None) -> In
     return InstanceLook(
         id=run, runtime="Completed", created=outcome.started, as_of=outcome.ended, outcome=outcome
     )
-
-
-def _batch_ids(run: str) -> list[str]:
-    return [batch_instance_id(run, index) for index in range(MAX_INSTANCES)]
 
 
 def _links(req: func.HttpRequest, run: str) -> dict[str, str]:

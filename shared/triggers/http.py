@@ -12,6 +12,8 @@ ROUTES = (  # method, path, and the handler's name in api.py
     ("GET", "runs", "get_runs"),
     ("GET", "runs/{id}", "get_run"),
     ("POST", "runs/{id}/cancel", "cancel_run"),
+    ("GET", "decisions", "get_decisions"),
+    ("GET", "decisions/{key}", "get_decision"),
     ("GET", "leases", "get_leases"),
     ("GET", "health", "get_health"),
 )

@@ -9,14 +9,20 @@ from datetime import datetime
 from typing import Any
 
 from shared.azure import ledger
-from shared.domain import names
 from shared.domain.errors import AppError
 from shared.domain.schedule import ScheduleRecord, Slot, due_slots
-from shared.domain.scoring import ScoreRequest
-from shared.domain.workload import BatchScoring, Schedule
+from shared.domain.workload import Schedule, Workload
 from shared.durable.client import Orchestrations
 from shared.triggers.intake import consider_forgotten
-from shared.triggers.start import find_at_work, is_claimed, start_forgotten, start_once
+from shared.triggers.start import (
+    RunRequest,
+    find_at_work,
+    is_claimed,
+    request_for,
+    run_id_of,
+    start_forgotten,
+    start_once,
+)
 from shared.triggers.workloads import load_workloads
 
 logger = logging.getLogger(__name__)
@@ -44,18 +50,12 @@ async def start_forgotten_runs(client: Any) -> None:
         logger.info("claimed run started", extra={"run": run})
 
 
-def slot_request(workload: BatchScoring, slot: Slot, *, started_by: str, reason: str = "") -> ScoreRequest:
+def slot_request(workload: Workload, slot: Slot, *, started_by: str, reason: str = "") -> RunRequest:
     """The run of one slot: its id says what and when, so the same slot is the same run whoever starts it."""
-    return ScoreRequest(
-        run=names.score_run_id(workload.name, slot.id),
-        slot=slot.id,
-        workload=workload,
-        started_by=started_by,
-        reason=reason or f"slot {slot.id}",
-    )
+    return request_for(workload, slot.id, started_by=started_by, reason=reason or f"slot {slot.id}")
 
 
-async def _start_due(orchestrations: Orchestrations, workload: BatchScoring, now: datetime) -> None:
+async def _start_due(orchestrations: Orchestrations, workload: Workload, now: datetime) -> None:
     """Decide about the workload's slots up to `now`, and move its schedule record on.
 
     That a slot runs once is the claim's doing; the record says how far slots were decided about, which of them wait and
@@ -77,7 +77,7 @@ async def _start_due(orchestrations: Orchestrations, workload: BatchScoring, now
 
 async def _decide(
     orchestrations: Orchestrations,
-    workload: BatchScoring,
+    workload: Workload,
     schedule: Schedule,
     record: ScheduleRecord,
     now: datetime,
@@ -112,9 +112,9 @@ async def _decide(
     )
 
 
-async def _never_claimed(workload: BatchScoring, slots: Sequence[Slot]) -> list[Slot]:
+async def _never_claimed(workload: Workload, slots: Sequence[Slot]) -> list[Slot]:
     """Without the slots that somebody started over HTTP in the meantime."""
-    never = [slot for slot in slots if not await is_claimed(names.score_run_id(workload.name, slot.id))]
+    never = [slot for slot in slots if not await is_claimed(run_id_of(workload, slot.id))]
     if never:
         logger.warning(
             "slots skipped", extra={"workload": workload.name, "slots": [slot.id for slot in never]}

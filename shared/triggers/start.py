@@ -1,17 +1,41 @@
-"""Starting a run exactly once: the claim is a create-only blob, the instance id alone is no lock."""
+"""Starting a run exactly once, of whatever kind: the claim is a create-only blob, the instance id alone is no lock."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
-from shared.azure import ledger
+from shared.azure import event_ledger, ledger
 from shared.domain import names
 from shared.domain.errors import ConflictError
+from shared.domain.retrain import RetrainRequest
 from shared.domain.scoring import ScoreRequest
+from shared.domain.workload import BatchScoring, Workload
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
+from shared.durable.contracts import Step
+
+type RunRequest = ScoreRequest | RetrainRequest
+
+# By the kind of workload. What was claimed before there were kinds is scoring.
+ROOTS: dict[str, Step[Any, Any]] = {"BatchScoring": contracts.SCORE_BATCH, "Retraining": contracts.RETRAIN}
+MAX_TRIES = 20
+
+
+def run_id_of(workload: Workload, slot: str) -> str:
+    """A run's id says what and when: the same slot is the same run whoever starts it."""
+    make = names.score_run_id if isinstance(workload, BatchScoring) else names.train_run_id
+    return make(workload.name, slot)
+
+
+def request_for(workload: Workload, slot: str, *, started_by: str, reason: str) -> RunRequest:
+    """The run of one slot of a workload of either kind."""
+    run = run_id_of(workload, slot)
+    if isinstance(workload, BatchScoring):
+        return ScoreRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
+    return RetrainRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -27,19 +51,20 @@ class KeyReused(ConflictError):
 
 
 async def start_once(
-    orchestrations: Orchestrations, request: ScoreRequest, *, fingerprint: str = ""
+    orchestrations: Orchestrations, request: RunRequest, *, fingerprint: str = ""
 ) -> Started:
     """Start `request.run` if nobody has. Safe to repeat at any point, also after a crash between claim and start.
 
     A claim without its marker was started, whatever the task hub remembers of it. Raises KeyReused when the run was
     claimed for a request with another fingerprint.
     """
-    fresh = await asyncio.to_thread(_claim, request, fingerprint)
+    fresh = await asyncio.to_thread(claim, request, fingerprint)
     claimed = request if fresh else await asyncio.to_thread(_claimed_request, request, fingerprint)
-    if not await asyncio.to_thread(ledger.exists, _unstarted(request.run)):
+    if not await is_unstarted(request.run):
         return Started(run=request.run, fresh=False)
     if not await _has_run(orchestrations, request.run):
-        await orchestrations.start(contracts.SCORE_BATCH, claimed, request.run)
+        await asyncio.to_thread(_note, claimed)
+        await orchestrations.start(ROOTS[claimed.workload.kind], claimed, request.run)
     await asyncio.to_thread(ledger.delete, _unstarted(request.run))
     return Started(run=request.run, fresh=fresh)
 
@@ -48,11 +73,11 @@ async def start_forgotten(orchestrations: Orchestrations) -> list[str]:
     """Start every claim that a crash left without its run; gives the runs. Two may look at the same claim at once."""
     started = []
     for path in await asyncio.to_thread(ledger.list_paths, "claims/unstarted/"):
-        claim = await asyncio.to_thread(ledger.read, f"claims/{path.rsplit('/', 1)[-1]}")
-        if claim is None:
+        found = await asyncio.to_thread(ledger.read, f"claims/{path.rsplit('/', 1)[-1]}")
+        if found is None:
             continue  # the crash was before the claim, or somebody is about to make it: nobody was promised anything
-        request = ScoreRequest.model_validate(claim["request"])
-        await start_once(orchestrations, request, fingerprint=claim["fingerprint"])
+        request = _request_of(found)
+        await start_once(orchestrations, request, fingerprint=found["fingerprint"])
         started.append(request.run)
     return started
 
@@ -62,9 +87,14 @@ async def is_claimed(run: str) -> bool:
     return await asyncio.to_thread(ledger.exists, _path(run))
 
 
+async def is_unstarted(run: str) -> bool:
+    """Whether it is claimed and about to be started."""
+    return await asyncio.to_thread(ledger.exists, _unstarted(run))
+
+
 async def find_at_work(orchestrations: Orchestrations, workload: str) -> str | None:
     """A run of the workload that is not over, however it was started."""
-    looks = await orchestrations.list_at_work(contracts.SCORE_BATCH)
+    looks = await orchestrations.list_at_work(*ROOTS.values())
     return next((look.id for look in looks if names.is_run_of(look.id, workload)), None)
 
 
@@ -80,25 +110,49 @@ def _unstarted(run: str) -> str:
     return f"claims/unstarted/{run}.json"
 
 
-def _claim(request: ScoreRequest, fingerprint: str) -> bool:
-    """The marker first: at no moment is there a claim that was not started and has none."""
+def claim(request: RunRequest, fingerprint: str = "") -> bool:
+    """Claim a run that the next tick, or the caller, starts. True for the one caller whose claim it is.
+
+    The marker first: at no moment is there a claim that was not started and has none.
+    """
     if ledger.exists(_path(request.run)):
         return False
     ledger.claim(_unstarted(request.run), {"run": request.run})
     return ledger.claim(
-        _path(request.run), {"request": request.model_dump(mode="json"), "fingerprint": fingerprint}
+        _path(request.run),
+        {
+            "kind": request.workload.kind,
+            "request": request.model_dump(mode="json"),
+            "fingerprint": fingerprint,
+        },
     )
 
 
-def _claimed_request(request: ScoreRequest, fingerprint: str) -> ScoreRequest:
-    claim = ledger.read(_path(request.run))
-    if claim is None:
+def _claimed_request(request: RunRequest, fingerprint: str) -> RunRequest:
+    found = ledger.read(_path(request.run))
+    if found is None:
         return request
-    if claim["fingerprint"] != fingerprint:
+    if found["fingerprint"] != fingerprint:
         raise KeyReused(
             f"{request.run} was started by another request under the same key", code="IdempotencyKeyReused"
         )
-    return ScoreRequest.model_validate(claim["request"])
+    return _request_of(found)
+
+
+def _request_of(claim: dict[str, Any]) -> RunRequest:
+    request: RunRequest = ROOTS[claim.get("kind", "BatchScoring")].input.model_validate(claim["request"])
+    return request
+
+
+def _note(request: RunRequest) -> None:
+    """Let the decisions about events know that a retraining is at work, whoever asked for it."""
+    if not isinstance(request, RetrainRequest):
+        return
+    for _ in range(MAX_TRIES):
+        state, etag = event_ledger.read_state(request.workload.name)
+        moved = state.started(request.run)
+        if moved == state or event_ledger.write_state(request.workload.name, moved, etag):
+            return
 
 
 async def _has_run(orchestrations: Orchestrations, run: str) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 from shared.config import settings, state_container
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
-from shared.domain.workload import BatchScoring, parse_workload
+from shared.domain.workload import Retraining, Workload, parse_workload
 from shared.platforms import platforms
 
 
-def read_workload(path: Path) -> BatchScoring:
+def read_workload(path: Path) -> Workload:
     """One declaration. Raises SpecErrors with every fault in it."""
     from shared.domain.document import MAX_BYTES  # with PyYAML: loaded where a declaration is read
 
@@ -29,12 +29,12 @@ def read_workload(path: Path) -> BatchScoring:
 
 
 @cache
-def load_workloads() -> tuple[dict[str, BatchScoring], tuple[SpecErrors, ...]]:
+def load_workloads() -> tuple[dict[str, Workload], tuple[SpecErrors, ...]]:
     """Every declaration by name, and the faults of those that could not be read: one bad file stops no other.
 
     Read once: a deployed app's files do not change under it.
     """
-    found: dict[str, BatchScoring] = {}
+    found: dict[str, Workload] = {}
     faults: list[SpecErrors] = []
     for path in sorted(settings().workloads.glob("*.yaml")):
         try:
@@ -51,7 +51,7 @@ def load_workloads() -> tuple[dict[str, BatchScoring], tuple[SpecErrors, ...]]:
     return found, tuple(faults)
 
 
-def find_workload(name: str) -> BatchScoring:
+def find_workload(name: str) -> Workload:
     """The workload called `name`. Raises NotFoundError naming those there are."""
     found, _ = load_workloads()
     if name not in found:
@@ -59,3 +59,21 @@ def find_workload(name: str) -> BatchScoring:
             f"no workload {name!r} is deployed; there are: {', '.join(found) or 'none'}", code="NoWorkload"
         )
     return found[name]
+
+
+def retrainings() -> dict[str, Retraining]:
+    """The workloads that decide about events, by name."""
+    found, _ = load_workloads()
+    return {name: workload for name, workload in found.items() if isinstance(workload, Retraining)}
+
+
+def find_retraining(name: str) -> Retraining:
+    """The Retraining workload called `name`. Raises NotFoundError naming those there are."""
+    workload = find_workload(name)
+    if not isinstance(workload, Retraining):
+        there = ", ".join(retrainings()) or "none"
+        raise NotFoundError(
+            f"{name} is a {workload.kind}: it decides about no events; workloads that do: {there}",
+            code="NoWorkload",
+        )
+    return workload

@@ -15,7 +15,7 @@ from shared.domain.retrain_decision import (
     Action,
     Ended,
     Facts,
-    RetrainState,
+    TriggerState,
     Rules,
     decide,
     look_at,
@@ -43,8 +43,8 @@ def facts(event: MlEvent = BREACH, **changes: Any) -> Facts:
     return Facts.model_validate({**known, **changes})
 
 
-def state(**changes: Any) -> RetrainState:
-    return RetrainState.model_validate(changes)
+def state(**changes: Any) -> TriggerState:
+    return TriggerState.model_validate(changes)
 
 
 def drift(coefficient: float) -> MlEvent:
@@ -52,15 +52,15 @@ def drift(coefficient: float) -> MlEvent:
 
 
 def after(
-    outcome: str, *, started: datetime = NOW - 3 * DAY, before: RetrainState | None = None
-) -> RetrainState:
-    begun = (before or RetrainState()).started(RUN, started, cause="k")
+    outcome: str, *, started: datetime = NOW - 3 * DAY, before: TriggerState | None = None
+) -> TriggerState:
+    begun = (before or TriggerState()).started(RUN, started, cause="k")
     return begun.settled({RUN: Ended(state=outcome)})
 
 
 FIRED = after("Completed", started=NOW - 3 * DAY)
 
-CASES: list[tuple[str, Facts, Rules, RetrainState, Action, str]] = [
+CASES: list[tuple[str, Facts, Rules, TriggerState, Action, str]] = [
     ("a breach that is true starts", facts(), RULES, state(), Action.START, "30 new blobs, 7 needed"),
     ("drift over the threshold starts", facts(OLDER, run_status=None), RULES, state(), Action.START, "30 new"),
     ("drift at the threshold starts", facts(drift(0.3)), RULES, state(), Action.START, "30 new"),
@@ -108,7 +108,7 @@ CASES: list[tuple[str, Facts, Rules, RetrainState, Action, str]] = [
     ("given_", "rules", "before", "action", "said"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_the_rule_that_decides_says_so_last(
-    given_: Facts, rules: Rules, before: RetrainState, action: Action, said: str
+    given_: Facts, rules: Rules, before: TriggerState, action: Action, said: str
 ) -> None:
     decided, reasons = decide(given_, rules, before)
     assert decided is action, reasons
@@ -182,7 +182,7 @@ def test_a_wait_looks_before_its_patience_ends_and_not_too_often() -> None:
 
 moments = st.datetimes(datetime(2026, 3, 1), datetime(2026, 3, 4), timezones=st.just(UTC))
 states = st.builds(
-    RetrainState,
+    TriggerState,
     starts=st.lists(moments, max_size=5).map(tuple),
     failures=st.integers(0, 4),
     armed=st.booleans(),
@@ -191,7 +191,7 @@ states = st.builds(
 
 
 @given(states, st.sampled_from(["Failed", "Completed", "Running", None]), st.integers(0, 9), st.floats(0, 20))
-def test_a_start_breaks_no_rule(before: RetrainState, status: str | None, new: int, usd: float) -> None:
+def test_a_start_breaks_no_rule(before: TriggerState, status: str | None, new: int, usd: float) -> None:
     rules = RULES.model_copy(update={"budget_usd": 10.0})
     action, reasons = decide(facts(run_status=status, new_blobs=new, worst_usd=usd), rules, before)
     assert reasons
@@ -202,6 +202,6 @@ def test_a_start_breaks_no_rule(before: RetrainState, status: str | None, new: i
 
 
 @given(states, st.integers(0, 9))
-def test_waiting_ends(before: RetrainState, new: int) -> None:
+def test_waiting_ends(before: TriggerState, new: int) -> None:
     late = facts(new_blobs=new, waiting_since=NOW - 2 * DAY)
     assert decide(late, RULES, before)[0].is_final
