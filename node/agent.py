@@ -1,7 +1,7 @@
-"""Score one job on this machine: `python -m node.agent JOBREF`.
+"""Do one job on this machine: `python -m node.agent JOBREF`. Score; or train, evaluate, measure drift (see kinds.py).
 
 JOBREF is base64 of {"account_url", "container", "blob", "sha256", "client_id"}. Exit codes: see errors.py. How it goes
-is in the job's progress blob; what was scored is in the shard records. Start it again, here or elsewhere, and it goes
+is in the job's progress blob; what was done is in create-only records. Start it again, here or elsewhere, and it goes
 on where storage says it was.
 """
 
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext
@@ -23,8 +24,19 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 from node.archive import unpack
+from node.arithmetic import ARITHMETIC
 from node.errors import BY_KIND, CodeLoadError, JobSpecError, NodeError, reason_of
-from node.job import JOB_MAX_BYTES, JobReference, ScoreJob, Shard, decode_reference, parse_address, parse_job
+from node.job import (
+    JOB_MAX_BYTES,
+    Head,
+    JobReference,
+    ScoreJob,
+    Shard,
+    decode_reference,
+    parse_address,
+    parse_job,
+)
+from node.kinds import Errand, errand_of
 from node.logs import log_as_json
 from node.models import fetch_model
 from node.progress import Progress, Reporter
@@ -36,18 +48,6 @@ from node.worker import Setup, preloads
 logger = logging.getLogger("node.agent")
 _CODE_MAX_BYTES = 256 * 1024 * 1024
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-# The same inputs give the same bytes whichever machine scores them: one may take over a shard from another.
-_ARITHMETIC = {
-    # One thread in each library: the workers are the parallelism, and sums keep their order.
-    **dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-    ),
-    # OpenBLAS and numpy choose their kernels by the processor, and those differ in the last bits. AVX2 for all: every
-    # x86 size that Azure still sells has it. Names that a processor or a release of numpy does not know are ignored.
-    "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -69,20 +69,47 @@ def _run(reference: JobReference, stop: threading.Event) -> int:
     store.sign_in()
     raw = _job_bytes(store, reference)
     try:
-        job = parse_job(raw, reference.account_url)
+        errand = errand_of(raw, reference.account_url)
+        job = errand.head if errand else parse_job(raw, reference.account_url)
     except JobSpecError as error:
         _say_unusable(store, raw, error)
         raise
-    progress = Progress(job.job, len(job.shards), sum(len(shard.items) for shard in job.shards))
+    if isinstance(job, Head):
+        assert errand is not None
+        return _report(store, job, errand.parts, lambda progress: _do(errand, store, progress, stop))
+    parts = (len(job.shards), sum(len(shard.items) for shard in job.shards))
+    return _report(store, job, parts, lambda progress: _score(reference, store, job, progress, stop))
+
+
+def _report(
+    store: Store, job: ScoreJob | Head, parts: tuple[int, int], work: Callable[[Progress], NodeError | None]
+) -> int:
+    """Do the work while the job's progress is told. The exit code."""
+    progress = Progress(job.job, *parts)
     reporter = Reporter(store, job.state_container, job.state_blob("progress", job.job), progress)
     reporter.start()
-    logger.info("job begun", extra={"run": job.run, "job": job.job, "shards": len(job.shards)})
-    failure = _score(reference, store, job, progress, stop)
+    logger.info("job begun", extra={"run": job.run, "job": job.job, "shards": parts[0]})
+    failure = work(progress)
     progress.finish(failure)
     reporter.stop()
     said = {"error": failure.kind, "reason": reason_of(failure)} if failure else {}
     logger.info("job over", extra={"run": job.run, "job": job.job, **said})
     return failure.exit_code if failure else 0
+
+
+def _do(errand: Errand, store: Store, progress: Progress, stop: threading.Event) -> NodeError | None:
+    """Do what is no scoring. The error that the job ends with, if any."""
+    work = Path(tempfile.mkdtemp(prefix=f"muster-{errand.head.job}-"))
+    try:
+        errand.carry_out(store, progress, stop, work)
+    except NodeError as error:
+        return error
+    except Exception as error:  # the process edge: whoever waits must see that it ended, and of what
+        logger.exception("the agent failed")
+        return NodeError(reason_of(error))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return None
 
 
 def _score(
@@ -137,7 +164,7 @@ def _still_to_score(store: Store, job: ScoreJob, progress: Progress) -> list[Sha
 
 def _fork_server(job: ScoreJob) -> ForkServerContext:
     """Workers come from a process that has the libraries loaded and no threads: a fresh one costs milliseconds."""
-    os.environ |= _ARITHMETIC
+    os.environ |= ARITHMETIC
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(preloads(job))
     resource_tracker.ensure_running()  # it unblocks signals after itself, so it goes first

@@ -128,6 +128,37 @@ def parse_address(data: bytes) -> tuple[str, str, str]:
     return fields.take("job", matching(ID)), state.take("container", container_name), prefix
 
 
+@dataclass(frozen=True)
+class Head:
+    """What every job but the score job begins with."""
+
+    run: str
+    job: str
+    state_container: str
+    state_prefix: str
+
+    def path(self, *steps: str) -> str:
+        """`path("trials", "t003", "log.txt") -> "runs/<run>/trials/t003/log.txt"`."""
+        return "/".join((self.state_prefix.rstrip("/"), *steps))
+
+    def state_blob(self, kind: str, name: str) -> str:
+        return self.path(kind, f"{name}.json")
+
+
+def parse_head(data: bytes, schema: str, account_url: str) -> tuple[Head, Fields]:
+    """A job's head and the rest of it. `account_url` is where it came from: the only account that gets our token."""
+    fields = Fields(parse_json(data), "job")
+    fields.take("schema", one_of(schema))
+    fields.take("account_url", one_of(account_url.rstrip("/"), account_url.rstrip("/") + "/"))
+    job, container, prefix = parse_address(data)
+    return Head(fields.take("run", matching(ID)), job, container, prefix), fields
+
+
+def schema_of(data: bytes) -> str:
+    """What kind of job this is. Raises JobSpecError if it does not say."""
+    return Fields(parse_json(data), "job").take("schema", short_text)
+
+
 def parse_job(data: bytes, account_url: str) -> ScoreJob:
     """The job in `data`. Raises JobSpecError with the path of the first thing that is wrong.
 

@@ -62,6 +62,12 @@ class Progress:
             self._tallies[shard] = tally
             self._done.add(shard)
 
+    def part_done(self, part: str, *, good: bool, rows: int = 0) -> None:
+        """A trial, or whatever a job of another kind has for shards: one part with one input."""
+        with self._lock:
+            self._tallies[part] = _Tally(1, int(not good), rows)
+            self._done.add(part)
+
     def shard_failed(self, shard: str, reason: str) -> None:
         with self._lock:
             self._tallies.pop(shard, None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -55,29 +55,25 @@ class Store:
 
     def read_frozen(self, container: str, blob: str, etag: str) -> bytes:
         """The blob as it was when its etag was noted; InputChanged if it is another one by now, or gone."""
-        quoted = '"' + etag.strip('"') + '"'  # a listing gives etags bare, the header wants them quoted
-        try:
-            with _refusals(f"read {container}/{blob}"):
-                stream = self._client.get_blob_client(container, blob).download_blob(
-                    etag=quoted, match_condition=MatchConditions.IfNotModified
-                )
-                data: bytes = stream.readall()
-                return data
-        except ResourceModifiedError as error:  # also what a deleted blob answers to If-Match
-            raise InputChanged(
-                f"{container}/{blob} is not what was frozen: its etag is not {etag}"
-            ) from error
-        except NotThere as error:
-            raise InputChanged(f"{container}/{blob} is not what was frozen: it was deleted") from error
+        with _frozen(container, blob, etag), _refusals(f"read {container}/{blob}"):
+            data: bytes = self._download(container, blob, etag).readall()
+            return data
 
-    def fetch(self, container: str, blob: str, path: Path) -> str:
-        """Stream a blob to `path`; the sha256 of what was written."""
+    def fetch(self, container: str, blob: str, path: Path, *, etag: str | None = None) -> str:
+        """Stream a blob to `path`; the sha256 of what was written. With an etag, as `read_frozen`."""
         digest = hashlib.sha256()
-        with _refusals(f"read {container}/{blob}"), path.open("wb") as file:
-            for chunk in self._client.get_blob_client(container, blob).download_blob().chunks():
+        with _frozen(container, blob, etag), _refusals(f"read {container}/{blob}"), path.open("wb") as file:
+            for chunk in self._download(container, blob, etag).chunks():
                 digest.update(chunk)
                 file.write(chunk)
         return digest.hexdigest()
+
+    def _download(self, container: str, blob: str, etag: str | None) -> Any:
+        client = self._client.get_blob_client(container, blob)
+        if etag is None:
+            return client.download_blob()
+        quoted = '"' + etag.strip('"') + '"'  # a listing gives etags bare, the header wants them quoted
+        return client.download_blob(etag=quoted, match_condition=MatchConditions.IfNotModified)
 
     def create(
         self,
@@ -95,9 +91,18 @@ class Store:
             return False
         return True
 
-    def replace(self, container: str, blob: str, data: bytes) -> None:
-        """Write a blob that only says how things stand (progress, attempts). Never a result."""
-        self._upload(container, blob, data, "application/json", None, overwrite=True)
+    def replace(self, container: str, blob: str, data: bytes, content_type: str = "application/json") -> None:
+        """Write a blob that only says how things stand (progress, attempts, log). Never a result."""
+        self._upload(container, blob, data, content_type, None, overwrite=True)
+
+    def replace_file(self, container: str, blob: str, file: IO[bytes]) -> None:
+        """As `replace`, for what a file holds: a checkpoint. Readers see the old blob or the new one, never half."""
+        self._upload(container, blob, file, "application/octet-stream", None, overwrite=True)
+
+    def remove(self, container: str, blob: str) -> None:
+        """Remove what `replace_file` wrote. No error if it is not there."""
+        with suppress(NotThere), _refusals(f"delete {container}/{blob}"):
+            self._client.get_blob_client(container, blob).delete_blob()
 
     def names(self, container: str, prefix: str) -> list[str]:
         with _refusals(f"list {container}/{prefix}"):
@@ -129,6 +134,19 @@ def _credential(client_id: str | None) -> Any:
     if client_id:
         return ManagedIdentityCredential(client_id=client_id)
     return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+
+
+@contextmanager
+def _frozen(container: str, blob: str, etag: str | None) -> Iterator[None]:
+    """Says InputChanged where a blob is not the one whose etag was noted."""
+    try:
+        yield
+    except ResourceModifiedError as error:  # also what a deleted blob answers to If-Match
+        raise InputChanged(f"{container}/{blob} is not what was frozen: its etag is not {etag}") from error
+    except NotThere as error:
+        if etag is None:
+            raise
+        raise InputChanged(f"{container}/{blob} is not what was frozen: it was deleted") from error
 
 
 @contextmanager

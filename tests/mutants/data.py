@@ -114,9 +114,7 @@ INPUTS = (
     Mutant(
         name="agent-reads-inputs-if-match",
         file="node/storage.py",
-        old="""download_blob(
-                    etag=quoted, match_condition=MatchConditions.IfNotModified
-                )""",
+        old="download_blob(etag=quoted, match_condition=MatchConditions.IfNotModified)",
         new="download_blob()",
         tests=(f"{_NODE}::test_an_input_is_read_as_it_was_frozen_or_not_at_all",),
     ),
