@@ -1,0 +1,104 @@
+"""Versions of models in the Azure ML workspace's registry. The files stay where they are: the version points to them.
+
+The store of record is Blob Storage (activities/registry.py); this is what Azure ML's studio, its deployments and its
+ModelRegistered event know of it. Without a workspace there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from shared.azure import ml_client
+from shared.config import settings
+from shared.domain.errors import ConflictError, PlatformError
+
+logger = logging.getLogger(__name__)
+
+NO_WORKSPACE = "not registered in Azure ML: MUSTER_ML_WORKSPACE is not set"
+_MAX_TAG = 256  # characters of a tag's value
+
+
+def register_version(
+    name: str, version: str, *, container: str, prefix: str, tags: Mapping[str, str], description: str = ""
+) -> str:
+    """Register the blobs under `prefix` as `name`:`version`, and give its ARM id; "" where there is no workspace.
+
+    Safe to repeat: a version that points to the same blobs gets the tags, and is read back. Raises ConflictError if it
+    points elsewhere, PlatformError if what is read back is not what was sent.
+    """
+    if not settings().ml_workspace_id:
+        logger.info(NO_WORKSPACE, extra={"model": f"{name}:{version}"})
+        return ""
+    what = f"model {name}:{version}"
+    operations = ml_client.client().model_versions
+    uri = f"{_datastore(container)}/paths/{prefix.strip('/')}/"
+    seen = ml_client.looked(operations.get, f"read {what}", name, version)
+    if not seen.is_missing and not _points_to(seen.body, uri):
+        raise ConflictError(
+            f"{what} is registered with other files: {seen.body['properties'].get('modelUri')}, not {uri}",
+            code="ModelVersionTaken",
+            target=seen.body.get("id"),
+        )
+    wanted = {key: value[:_MAX_TAG] for key, value in tags.items()}
+    body = {
+        "properties": {
+            "modelUri": uri,
+            "modelType": "custom_model",
+            "description": description,
+            "tags": wanted,
+        }
+    }
+    ml_client.sent(operations.create_or_update, f"register {what}", name, version, body)
+    found = ml_client.looked(operations.get, f"read {what} back", name, version)
+    if found.is_missing or not _points_to(found.body, uri) or not _has(found.body, wanted):
+        raise PlatformError(f"{what} was registered and is not read back as it was sent", code="NotReadBack")
+    logger.info("model registered", extra={"model": f"{name}:{version}", "uri": uri})
+    return str(found.body["id"])
+
+
+def _datastore(container: str) -> str:
+    """The workspace's datastore of that name, which must hold the container of that name in the app's account.
+
+    One that is not there is made, without credentials: whoever reads through it does so as itself.
+    """
+    account = settings().storage_account_url.removeprefix("https://").split(".", 1)[0]
+    operations, what = ml_client.client().datastores, f"datastore {container}"
+    seen = ml_client.looked(operations.get, f"read {what}", container)
+    if seen.is_missing:
+        properties = {
+            "datastoreType": "AzureBlob",
+            "accountName": account,
+            "containerName": container,
+            "credentials": {"credentialsType": "None"},
+            "description": "Muster's registered models",
+        }
+        seen = ml_client.sent(
+            operations.create_or_update, f"create {what}", container, {"properties": properties}
+        )
+        logger.info("datastore made", extra={"datastore": container})
+    held = seen.body["properties"]
+    if (held.get("accountName"), held.get("containerName")) != (account, container):
+        raise ConflictError(
+            f"{what} of the workspace holds {held.get('accountName')}/{held.get('containerName')}, not "
+            f"{account}/{container}; rename it",
+            code="DatastoreTaken",
+            target=seen.body.get("id"),
+        )
+    workspace = ml_client.workspace()
+    # As azure-ai-ml 1.35.2 spells it (constants._common.LONG_URI_FORMAT), with small letters in resourcegroups.
+    return (
+        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}"
+        f"/workspaces/{workspace.name}/datastores/{container}"
+    )
+
+
+def _points_to(version: Mapping[str, Any], uri: str) -> bool:
+    """Azure ML may spell names of its own in other cases, and ends a folder with a slash or not."""
+    return str(version["properties"].get("modelUri")).rstrip("/").casefold() == uri.rstrip("/").casefold()
+
+
+def _has(version: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
+    found = version["properties"].get("tags") or {}
+    return all(found.get(key) == value for key, value in tags.items())
