@@ -18,8 +18,8 @@ run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 c
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve
 
-test: setup ## every test (about 15 minutes on 2 cores)
-	$(PY) -m pytest
+test: setup ## every test, a file at a time on each of 3 processes (about 10 minutes on 2 cores); TESTS=folder for some
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-crash: setup ## every single crash of every night, then 500 random nights (about half an hour on 2 cores)
 	$(PY) -m tests.crash singles

@@ -65,6 +65,7 @@ class World:
         self._simulator.__exit__(kind, error, trace)
         os.environ.clear()
         os.environ.update(self._environment_before)
+        settings.cache_clear()
 
     def start_app(self) -> None:
         """Run the app in a process of its own, as Azure would. Raises RuntimeError with its log if it does not start."""

@@ -28,7 +28,7 @@ from shared.domain.shards import Shard
 from shared.domain.workload import BatchScoring, parse_workload
 from tests.support.estate import declaration
 
-PREFIX = "in/"
+PREFIX = "settled/"
 INPUTS = ("a.parquet", "b.parquet", "c.parquet", "d.parquet")
 MODEL = ModelRef(
     name="plain", version="1", flavor="sklearn", container="models", prefix="plain/1/", file="m", sha256="a" * 64

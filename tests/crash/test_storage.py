@@ -67,7 +67,7 @@ def _agent(log: Callable[[str, Callable[[], Any]], None]) -> None:
 
 
 def test_the_app_and_the_agent_see_the_same_as_with_azurite(tmp_path: Path) -> None:
-    with simulated_azure(tmp_path):
+    with simulated_azure(tmp_path) as cloud, cloud.inhabited():
         azurite = _observed()
     with _in_memory():
         assert _observed() == azurite

@@ -18,16 +18,15 @@ from node.records import create_record, recorded
 from node.storage import Store
 from shared.azure import blob
 from tests.node.estate import ACCOUNT_URL
-from tests.support.cloud import simulated_azure
+from tests.support.cloud import Cloud
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(inhabited: Cloud) -> Iterator[Store]:
     """Storage as a process with an identity reaches it, from this process."""
-    with simulated_azure(tmp_path_factory.mktemp("azure")):
-        store = Store(ACCOUNT_URL, None)
-        yield store
-        store.close()
+    store = Store(ACCOUNT_URL, None)
+    yield store
+    store.close()
 
 
 @pytest.fixture

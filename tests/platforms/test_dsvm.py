@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from shared.azure import arm, resources
+from shared.azure import arm
 from shared.azure.resources import DISK, NIC, SCHEDULE, VM
 from shared.azure.vm_bodies import shutdown_time
 from shared.azure.vm_estate import schedule_name, vm_name
@@ -22,32 +21,13 @@ from shared.domain.errors import (
     TransientError,
 )
 from shared.domain.jobs import JobState
-from shared.domain.lease import Lease, MachineState, OwnedResource
+from shared.domain.lease import Lease, MachineState
 from shared.domain.offers import Priority
 from shared.domain.price_book import offers_for
-from shared.platforms import platforms
+from tests.platforms.machines import DSVM, JOBS, VMS, read, types
 from tests.support.cloud import Cloud
 
-DSVM = platforms()["dsvm"]
-VMS, JOBS = DSVM.provisioner, DSVM.jobs
 ARM_CALLS_PER_LIFE = 15
-
-
-@pytest.fixture
-def lease(cloud: Cloud) -> Iterator[Lease]:
-    lease = cloud.lease(DSVM)
-    yield lease
-    cloud.control.clear_faults()
-    cloud.gone(DSVM, lease)
-    assert cloud.resources(lease) == [] and cloud.billing(lease) == []
-
-
-def _types(lease: Lease) -> list[str]:
-    return sorted(each.type for each in VMS.list_remains(lease))
-
-
-def _read(type_: str, name: str) -> arm.Answer:
-    return resources.read(OwnedResource(id=arm.resource_id(type_, name), type=type_))
 
 
 def test_a_whole_life_takes_few_requests_and_none_too_early(cloud: Cloud, lease: Lease) -> None:
@@ -75,11 +55,11 @@ def test_a_whole_life_takes_few_requests_and_none_too_early(cloud: Cloud, lease:
 def test_a_machine_is_made_whole_braked_and_with_no_public_address(cloud: Cloud, lease: Lease) -> None:
     cloud.ready(DSVM, lease)
 
-    assert _types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
-    schedule = _read(SCHEDULE, schedule_name(lease)).body
+    assert types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
+    schedule = read(SCHEDULE, schedule_name(lease)).body
     assert schedule["properties"]["dailyRecurrence"]["time"] == shutdown_time(lease.deadline)
     assert schedule["tags"] == lease.tags("muster")
-    assert _read(VM, vm_name(lease)).body["tags"] == lease.tags("muster")
+    assert read(VM, vm_name(lease)).body["tags"] == lease.tags("muster")
 
 
 def test_a_machine_without_its_brake_is_never_ready(cloud: Cloud, lease: Lease) -> None:
@@ -148,7 +128,7 @@ def test_no_room_found_later_is_told_and_its_carcass_is_deleted(cloud: Cloud, le
 
     assert machine.code == "AllocationFailed"
     assert "sufficient capacity" in machine.message
-    assert {VM, DISK} <= set(_types(lease))
+    assert {VM, DISK} <= set(types(lease))
     cloud.gone(DSVM, lease)
     assert cloud.billing(lease) == []
 
@@ -176,7 +156,7 @@ def test_a_lost_answer_is_unknown_and_the_next_try_finds_the_machine(cloud: Clou
         r for r in cloud.requests(lease, since=start) if r["method"] == "PUT" and r["action"] == f"{VM}/write"
     ]
     assert len(made) == 1
-    assert SCHEDULE in _types(lease)
+    assert SCHEDULE in types(lease)
 
 
 @pytest.mark.parametrize("preset", ["script-fails", "run-command-stuck"])

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from shared.azure import arm, compute, resources
+from shared.azure import arm, compute
 from shared.azure.resources import DISK, NIC, SCHEDULE, VM
 from shared.azure.vm_bodies import vm_body
 from shared.azure.vm_estate import nic_name, vm_name
 from shared.config import settings
 from shared.domain.errors import ConflictError, TransientError
-from shared.domain.lease import Lease, MachineState, OwnedResource
-from shared.platforms import dsvm, platforms
+from shared.domain.lease import Lease, MachineState
+from shared.platforms import dsvm
+from tests.platforms.machines import DSVM, VMS, read, types
 from tests.support.cloud import Cloud
-
-DSVM = platforms()["dsvm"]
-VMS = DSVM.provisioner
-
-
-@pytest.fixture
-def lease(cloud: Cloud) -> Iterator[Lease]:
-    lease = cloud.lease(DSVM)
-    yield lease
-    cloud.control.clear_faults()
-    cloud.gone(DSVM, lease)
-    assert cloud.resources(lease) == [] and cloud.billing(lease) == []
-
-
-def _types(lease: Lease) -> list[str]:
-    return sorted(each.type for each in VMS.list_remains(lease))
-
-
-def _read(type_: str, name: str) -> arm.Answer:
-    return resources.read(OwnedResource(id=arm.resource_id(type_, name), type=type_))
 
 
 def test_a_failed_carcass_is_taken_away_by_the_reaper_too(cloud: Cloud, lease: Lease) -> None:
@@ -60,7 +40,7 @@ def test_a_refused_delete_is_asked_again_until_it_is_done(cloud: Cloud, lease: L
         with pytest.raises(TransientError) as refused:
             VMS.begin_delete(lease)
         assert refused.value.code == expected
-        assert SCHEDULE in _types(lease), "the brake stays as long as the machine does"
+        assert SCHEDULE in types(lease), "the brake stays as long as the machine does"
         cloud.pass_time(refused.value.retry_after_s or 30)
 
     cloud.gone(DSVM, lease)
@@ -72,7 +52,7 @@ def test_what_a_deletion_leaves_behind_is_swept(cloud: Cloud, lease: Lease) -> N
     operation = VMS.begin_delete(lease)
     assert operation is not None
     cloud.pass_time(max(operation.poll_after_s, 300))
-    assert _types(lease) == sorted([NIC, DISK])
+    assert types(lease) == sorted([NIC, DISK])
 
     cloud.gone(DSVM, lease)
 
@@ -84,7 +64,7 @@ def test_a_nic_left_behind_is_found_by_the_reaper_though_it_has_no_tags(cloud: C
     cloud.faults({"preset": "nic-left-behind"}, lease=lease)
     VMS.begin_delete(lease)
     cloud.pass_time(600)
-    assert _types(lease) == [NIC]
+    assert types(lease) == [NIC]
 
     (nic,) = [r for r in VMS.list_owned().resources if nic_name(lease) in r.id]
     VMS.begin_removal(nic)
@@ -100,7 +80,7 @@ def test_the_reaper_does_not_pull_pieces_from_under_a_living_machine(cloud: Clou
             VMS.begin_removal(resource)
     cloud.pass_time(60)
 
-    assert _types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
+    assert types(lease) == sorted([VM, NIC, DISK, SCHEDULE])
     assert VMS.observe_machine(lease).state is MachineState.READY
 
 
@@ -143,7 +123,7 @@ def test_somebody_else_s_machine_of_our_name_is_never_touched(cloud: Cloud, chan
     assert not any(each.type == VM for each in VMS.list_remains(lease))
 
     assert {r["method"] for r in cloud.requests(since=start)} == {"GET"}
-    assert _read(VM, name).body["tags"] == tags
+    assert read(VM, name).body["tags"] == tags
     _remove_stranger(cloud, name)
 
 
@@ -159,7 +139,7 @@ def test_a_stranger_that_comes_between_look_and_create_wins_and_is_left_alone(
         VMS.begin_provision(lease)
 
     cloud.control.clear_faults()
-    assert _read(VM, name).body["tags"] == {"team": "finance"}
+    assert read(VM, name).body["tags"] == {"team": "finance"}
     assert _disk_ids(cloud) == before
     _remove_stranger(cloud, name)
 
@@ -193,7 +173,7 @@ def test_decoys_with_tags_that_are_nearly_ours_survive_release_and_reaper(cloud:
     owned = {each.name for each in VMS.list_owned().resources}
 
     for name, tags in decoys.items():
-        assert _read(VM, name).body["tags"] == tags
+        assert read(VM, name).body["tags"] == tags
     assert "decoy-app" not in owned and "decoy-managed" not in owned
     for name in decoys:
         _remove_stranger(cloud, name)

@@ -9,21 +9,22 @@ import hashlib
 import io
 import json
 import os
+import sys
 import threading
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import _lru_cache_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from localdev.azuresim import Control, Simulator
 from localdev.clock import Clock
 from localdev.demo.world import create_containers
-from shared import config
-from shared.azure import arm, blob, compute, credentials, ml_client
+from shared.azure import blob
 from shared.domain.errors import TransientError
 from shared.domain.jobs import BlobRef, JobLook, JobRequest
 from shared.domain.lease import Lease, Machine, MachineState
@@ -53,6 +54,13 @@ class Cloud:
     clock: Clock
     control: Control
     agent: BlobRef
+    settings: dict[str, str]
+
+    @contextmanager
+    def inhabited(self) -> Iterator[Self]:
+        """This process is the app in this Azure. Several exist in one test process; one at a time is inhabited."""
+        with environment(self.settings):
+            yield self
 
     def lease(
         self,
@@ -188,54 +196,42 @@ def agent_zip() -> bytes:
 
 def forget() -> None:
     """Settings and clients are kept for the life of a process; these tests start another life in the same one."""
-    for kept in (
-        config.settings,
-        credentials.credential,
-        arm.policies,
-        arm.transport,
-        arm._client,
-        compute.client,
-        ml_client.client,
-        blob._service,
-    ):
-        kept.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "shared":
+            for kept in vars(module).values():
+                if isinstance(kept, _lru_cache_wrapper):
+                    kept.cache_clear()
 
 
-@dataclass
-class _Environment:
-    """The process environment, put back when it is left."""
-
-    values: dict[str, str]
-    before: dict[str, str] = field(default_factory=dict)
-
-    def __enter__(self) -> None:
-        self.before = dict(os.environ)
-        os.environ.update(self.values)
-        forget()
-
-    def __exit__(self, *_: object) -> None:
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """This process lives with `values`; afterwards as before."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    forget()
+    try:
+        yield
+    finally:
         os.environ.clear()
-        os.environ.update(self.before)
+        os.environ.update(before)
         forget()
 
 
 @contextmanager
 def simulated_azure(place: Path) -> Iterator[Cloud]:
-    """Azure, simulated below `place`, with this process's environment pointing at it."""
+    """Azure, simulated below `place`. Whoever uses the app's code in it does so within `cloud.inhabited()`."""
     clock = Clock.create(place / "clock.json", start=START, speed=0.0)
-    with (
-        Simulator(clock=clock, state=place / "state") as simulator,
-        _Environment({**simulator.env, "MUSTER_LOCAL_WORK": str(place / "local")}),
-    ):
-        create_containers(simulator.env["MUSTER_STORAGE_ACCOUNT_URL"])
+    with Simulator(clock=clock, state=place / "state") as simulator:
         data = agent_zip()
-        sha256 = hashlib.sha256(data).hexdigest()
-        blob.create_only("muster", "code/tiny-agent.zip", data)
-        yield Cloud(
-            clock,
-            Control(simulator.control_url),
-            BlobRef(container="muster", blob="code/tiny-agent.zip", sha256=sha256),
+        agent = BlobRef(
+            container="muster", blob="code/tiny-agent.zip", sha256=hashlib.sha256(data).hexdigest()
         )
+        settings = {**simulator.env, "MUSTER_LOCAL_WORK": str(place / "local")}
+        cloud = Cloud(clock, Control(simulator.control_url), agent, settings)
+        with cloud.inhabited():
+            create_containers(simulator.env["MUSTER_STORAGE_ACCOUNT_URL"])
+            blob.create_only("muster", agent.blob, data)
+        yield cloud
 
 
 @contextmanager

@@ -1,0 +1,35 @@
+"""One simulated Azure for all tests of a process that go no further than the app's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cloud import Cloud, simulated_azure, without_faults
+
+# Whole worlds first: a worker that begins one when the others are done keeps everybody waiting.
+LONGEST = ("tests/e2e/", "tests/crash/", "tests/triggers/", "tests/node/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with simulated_azure(tmp_path_factory.mktemp("azure")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def inhabited(simulated: Cloud) -> Iterator[Cloud]:
+    """The environment is lent to one module at a time: whichever runs next may live in another world."""
+    with simulated.inhabited() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(inhabited: Cloud) -> Iterator[Cloud]:
+    with without_faults(inhabited) as cloud:
+        yield cloud
