@@ -41,7 +41,7 @@ Kind = Literal[
     "boot_never_ready",  # the machine never reaches Succeeded and its agent never answers
     "script_fails",  # the run command's script, or the job's command, is not run: it ends at once with `exit_code`
     "script_hangs",  # the run command's script, or the job's command, is not run: it never ends
-    "not_responding",  # `after_s` after the job runs nothing is heard of it any more
+    "not_responding",  # `after_s` after the job runs nothing is heard of it, for `seconds` or (0) ever again
     "resize_stuck",  # the cluster's nodes never come: it stays in Resizing
 ]
 KINDS: tuple[str, ...] = get_args(Kind)

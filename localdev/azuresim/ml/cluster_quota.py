@@ -15,6 +15,7 @@ from localdev.azuresim import catalog
 from localdev.azuresim.catalog import Size
 from localdev.azuresim.ml.cluster import AML_COMPUTE, COMPUTES, INSTANCE, Cluster, size_of
 from localdev.azuresim.ml.common import NAMESPACE
+from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
 CLUSTERS, DEDICATED, LOW_PRIORITY = "clusters", "dedicatedCores", "lowPriorityCores"
@@ -78,10 +79,10 @@ def used(world: World, location: str, name: str) -> int:
         total += int(name == CLUSTERS and kind in (AML_COMPUTE, INSTANCE))
         if kind == AML_COMPUTE:
             cluster = Cluster(world, compute)
-            allocated = [node for node in cluster.nodes if node["state"] not in ("preempted", "unusable")]
+            allocated = [node for node in cluster.nodes if node["state"] != "preempted"]
             if name in _limits_of(cluster.size, low_priority=cluster.low_priority):
                 total += len(allocated) * cluster.size.vcpus
-        elif kind == INSTANCE and compute.state.get("power") != "Stopped":
+        elif kind == INSTANCE and _holds_cores(compute):
             size = size_of(str(compute.properties["properties"]["vmSize"]))
             total += size.vcpus if size and name in (size.family, DEDICATED) else 0
     return total
@@ -137,6 +138,12 @@ def sizes(location: str) -> Iterator[dict[str, Any]]:
             },
             "supportedComputeTypes": [AML_COMPUTE, INSTANCE],
         }
+
+
+def _holds_cores(instance: Resource) -> bool:
+    """A stopped instance keeps its cores unless it was told otherwise (releaseQuotaOnStop, false by default)."""
+    power, settings = instance.state["power"], instance.properties["properties"]
+    return power != "CreateFailed" and not (power == "Stopped" and settings.get("releaseQuotaOnStop"))
 
 
 def _limits_of(size: Size, *, low_priority: bool) -> tuple[str, ...]:

@@ -75,6 +75,8 @@ class Computes:
         if found and found.provisioning_state != "Failed":
             return self._update(call, found, body, kind, inner)
         outer = {name: body["properties"].get(name) for name in ("description", "resourceId")}
+        if found:
+            self._clear(found, call.at)
         compute = found or Resource(call.resource_id, COMPUTES, location, call.at, call.at)
         compute.properties = {
             **{name: value for name, value in outer.items() if value is not None},
@@ -234,12 +236,16 @@ class Computes:
         found = self._world.store.get(compute)
         if found is None or not self._world.operations.is_running(operation):
             return
-        if found.properties["computeType"] == AML_COMPUTE:
-            self._nodes.remove_all(Cluster(self._world, found), at)
-        self._world.meter.stop(found.id, at)
+        self._clear(found, at)
         self._world.store.remove(compute)
         self._world.events.add("removed", at, resource_id=compute)
         self._world.operations.succeed(operation, at)
+
+    def _clear(self, compute: Resource, at: float) -> None:
+        """Nothing of it costs anything any more."""
+        if compute.properties["computeType"] == AML_COMPUTE:
+            self._nodes.remove_all(Cluster(self._world, compute), at)
+        self._world.meter.stop(compute.id, at)
 
     def _operation(self, call: Call, compute: Resource) -> Operation:
         return self._world.operations.begin_for(call, compute, poll_after_s=_POLL_S)

@@ -7,6 +7,7 @@ counts from Running and cancels (mfe.json, JobLimits).
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from localdev.azuresim.errors import ArmError
@@ -42,6 +43,7 @@ class JobLife:
             "job.start": self._start,
             "job.node_lost": self._node_lost,
             "job.silent": self._silent,
+            "job.heard_again": self._heard_again,
             "job.timeout": self._time_out,
             "job.over": self._over,
             "job.canceled": self._canceled,
@@ -54,7 +56,8 @@ class JobLife:
         """A command job that was just put: it will be queued, unless a fault has it otherwise."""
         saved = None
         if fault and fault.kind in ("script_fails", "script_hangs", "not_responding"):
-            saved = {"kind": fault.kind, "exit_code": fault.exit_code, "after_s": fault.after_s}
+            times = {"after_s": fault.after_s, "seconds": fault.seconds}
+            saved = {"kind": fault.kind, "exit_code": fault.exit_code, **times}
         job.state |= {
             "nodes": job_spec.nodes_of(job.properties),
             "cluster": job.properties["computeId"],
@@ -141,11 +144,15 @@ class JobLife:
             self._ended(job, Ended(int(fault["exit_code"])), at)
         if fault.get("kind") == "not_responding":
             found.state["fault"] = None  # only the first attempt falls silent
-            self._world.scheduler.at(at + fault["after_s"], "job.silent", job=job, attempt=attempt)
+            silence = {"job": job, "attempt": attempt, "for_s": fault["seconds"]}
+            self._world.scheduler.at(at + fault["after_s"], "job.silent", **silence)
 
     def _ended(self, job: str, how: Ended, at: float) -> None:
-        found = self._job(job, "Running")
+        found = self._job(job, "Running", "NotResponding")
         if found is None:
+            return
+        if found.properties["status"] == "NotResponding":
+            found.state["unheard"] = asdict(how)
             return
         found.state |= {"exit_code": how.exit_code, "metrics": how.metrics}
         if how.exit_code:
@@ -171,12 +178,23 @@ class JobLife:
             limit = found.properties["limits"]["timeout"]
             self.cancel(found, at, f"Job timed out: it exceeded the max run duration of {limit}.")
 
-    def _silent(self, at: float, job: str, attempt: int) -> None:
-        """Nothing is heard of the node's agent; the command itself is gone with it."""
+    def _silent(self, at: float, job: str, attempt: int, for_s: float) -> None:
+        """Nothing is heard of the node: for a while, during which the command goes on, or because all of it is gone."""
         found = self._job(job, "Running")
-        if found and found.state["attempt"] == attempt:
+        if found is None or found.state["attempt"] != attempt:
+            return
+        self.move(found, "NotResponding", at)
+        if for_s:
+            self._world.scheduler.at(at + for_s, "job.heard_again", job=job, attempt=attempt)
+        else:
             self._runner.stop(found)
-            self.move(found, "NotResponding", at)
+
+    def _heard_again(self, at: float, job: str, attempt: int) -> None:
+        found = self._job(job, "NotResponding")
+        if found and found.state["attempt"] == attempt:
+            self.move(found, "Running", at)
+            if late := found.state.pop("unheard", None):
+                self._ended(job, Ended(**late), at)
 
     def _node_lost(self, at: float, job: str, reason: str, again: bool) -> None:
         found = self._job(job, "Queued", *_ON_NODES)
@@ -187,7 +205,8 @@ class JobLife:
             self.fail(found, at, "NodeLost", reason)
             return
         self._release(found, at)
-        found.state.pop("error", None)
+        for stale in ("error", "unheard"):
+            found.state.pop(stale, None)
         self.move(found, "Queued", at)
         self._enqueue(found, at)
 

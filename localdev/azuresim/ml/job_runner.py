@@ -67,6 +67,7 @@ class Runner:
     def __init__(self, world: World, when_ended: Callable[[str, Ended, float], None]) -> None:
         self._world, self._when_ended = world, when_ended
         self._live: dict[str, _Live] = {}
+        self._containers: set[str] = set()
         world.scheduler.watchers.append(self._look)
 
     def start(self, job: Resource, cluster: Resource, vms: list[str]) -> None:
@@ -183,8 +184,9 @@ class Runner:
 
     def _place(self, container: str, path: str, permissions: str) -> dict[str, str]:
         assert self._world.blobs is not None
-        if "w" in permissions:
+        if "w" in permissions and container not in self._containers:
             self._world.blobs.ensure_container(container)
+            self._containers.add(container)
         signature = container_signature(container, permissions, _LIFETIME)
         return {
             "container": self._world.blobs.url(container),

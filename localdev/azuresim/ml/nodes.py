@@ -95,7 +95,7 @@ class Nodes:
         for node in idle[: max(0, len(found.usable) - found.max_nodes)]:
             self._leave(found, node, at)
         missing = found.wanted - len(found.usable)
-        room = found.max_nodes - len(found.usable) - found.count("preempted")
+        room = found.max_nodes - len(found.usable) - found.count("preempted") - found.count("unusable")
         if missing > 0 and room > 0 and not found.resource.state.get("stuck"):
             self._grow(found, min(missing, room), at)
         found.settle(at)
@@ -203,7 +203,7 @@ class Nodes:
             self._lost(at, cluster, busiest["id"], preempted=True)
 
     def _lost(self, at: float, cluster: str, node: str, preempted: bool) -> None:
-        """A node is taken away without notice; a preempted one costs nothing from then on."""
+        """A node is gone without notice. A preempted one costs nothing from then on; an unusable one is still there."""
         found, one = self._node(cluster, node)
         if found is None or one is None or one["state"] not in ("running", "idle", "preparing"):
             return
@@ -213,12 +213,14 @@ class Nodes:
         self._world.events.add(
             "preempted" if preempted else "vanished", at, resource_id=cluster_id, node=node
         )
-        self._world.meter.stop(found.bill_id(one), at)
+        if preempted:
+            self._world.meter.stop(found.bill_id(one), at)
         found.move(one, "preempted" if preempted else "unusable", at)
-        self._world.scheduler.at(at + PREEMPTED_S, "node.gone", cluster=cluster_id, node=node)
+        gone = at + (PREEMPTED_S if preempted else found.idle_s)
+        self._world.scheduler.at(gone, "node.gone", cluster=cluster_id, node=node)
         if job:
-            kind = "was preempted" if preempted else "became unusable"
-            self._tell_lost(job, f"The node {node} {kind} while the job ran on it.", at, again=preempted)
+            kind = "was preempted" if preempted else "is unusable"
+            self._tell_lost(job, f"The node {kind}: {node} ran the job.", at, again=preempted)
         found.settle(at)
 
     def _tell_lost(self, job: str, reason: str, at: float, *, again: bool) -> None:
