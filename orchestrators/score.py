@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrators.shared_machine import run_jobs
+from orchestrators.jobs import FIRST_LOOK_S, LAST_LOOK_S, Piece, Terms, run_jobs
+from orchestrators.machines import affordable_offers, check_headroom, on_machines, reasons_of
 from shared.domain import names
-from shared.domain.cost import Charge, RunCost, worst_case_usd
+from shared.domain.cost import Charge, RunCost
 from shared.domain.errors import (
     AppError,
     Cancelled,
-    CapacityError,
     JobFailed,
     LeaseLost,
     from_failure,
@@ -18,7 +18,7 @@ from shared.domain.errors import (
 )
 from shared.domain.jobs import JobQuery, JobRequest, JobStep
 from shared.domain.lease import Lease
-from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer, Setback, choose_offer, next_offer
+from shared.domain.offers import Offer
 from shared.domain.registry import ModelQuery, ModelRef
 from shared.domain.scoring import (
     BatchOutcome,
@@ -37,11 +37,6 @@ from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Outcome, Steps
-from shared.durable.leased import Held, leased
-
-MAX_EPOCHS = 4  # machines tried for one batch: no capacity, no boot, eviction and loss all count
-FIRST_LOOK_S = 10.0
-LAST_LOOK_S = 120.0
 
 
 def _failed(outcome: RunOutcome) -> str | None:
@@ -124,8 +119,9 @@ def _score(flow: Flow, trail: AuditTrail, request: ScoreRequest, account: Accoun
     if inputs.items == 0:
         return account.outcome(request, RunState.NOTHING_NEW, reason="no new inputs; nothing was bought")
 
-    report = yield from _check_headroom(flow, request, machines=len(inputs.batches))
-    offers = _offers(request, account, report, machines=len(inputs.batches))
+    report = yield from check_headroom(flow, workload.compute, machines=len(inputs.batches))
+    account.offers = reasons_of(report)
+    offers = affordable_offers(report, workload.limits, machines=len(inputs.batches))
     flow.status("scoring", waiting_for=f"{inputs.shards} shards on {len(inputs.batches)} machines")
     batches = [
         BatchRequest(request=request, model=model, inputs=inputs.manifest, index=batch.index,
@@ -151,42 +147,6 @@ def _score(flow: Flow, trail: AuditTrail, request: ScoreRequest, account: Accoun
     return account.outcome(request, state, receipt=receipt)
 
 
-def _check_headroom(flow: Flow, request: ScoreRequest, *, machines: int) -> Steps[HeadroomReport]:
-    compute = request.workload.compute
-    flow.status("preflight", waiting_for="quota and stock")
-    report = yield from flow.call(
-        contracts.CHECK_HEADROOM,
-        HeadroomQuery(platform=compute.platform, sizes=compute.sizes, regions=compute.regions,
-                      priority=compute.priority, nodes=machines),
-    )  # fmt: skip
-    return report
-
-
-def _offers(
-    request: ScoreRequest, account: Account, report: HeadroomReport, *, machines: int
-) -> tuple[Offer, ...]:
-    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does."""
-    limits = request.workload.limits
-    choice = choose_offer(report.looks)
-    account.offers = choice.reasons
-    if choice.offer is None:
-        raise CapacityError("no offer has room: " + "; ".join(choice.reasons))
-    open_offers = tuple(look.offer for look in report.looks if look.available)
-    if limits.budget_usd is None:
-        return open_offers
-    ttl_s = limits.ttl.total_seconds()
-    affordable = tuple(
-        o for o in open_offers if worst_case_usd(o, machines=machines, ttl_s=ttl_s) <= limits.budget_usd
-    )
-    if not affordable:
-        least = min(worst_case_usd(o, machines=machines, ttl_s=ttl_s) for o in open_offers)
-        raise CapacityError(
-            f"budget: {machines} machines for {limits.ttl} cost up to ${least:.2f}, "
-            f"limits.budgetUsd is ${limits.budget_usd:.2f}; raise it, or lower limits.ttl or compute.instances"
-        )
-    return affordable
-
-
 @orchestrator(contracts.SCORE_SHARDS)
 def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
     """Score a batch of shards on one machine, or all batches on one cluster; on another if it cannot be had or is lost.
@@ -195,33 +155,21 @@ def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
     outcome, so that what was spent is told also when the work failed.
     """
     trail = AuditTrail(flow, who=batch.request.started_by)
-    charges: list[Charge] = []
-    remains: list[str] = []
-    setbacks: list[Setback] = []
-    error: AppError | None = None
-    work = run_jobs if batch.shares_machine else _run_job
-    for epoch in range(1, MAX_EPOCHS + 1):
-        offer = next_offer(batch.offers, tuple(setbacks))
-        if offer is None:
-            break
-        held, error = Held(), None
-        try:
-            lease = _lease(flow, batch, offer, epoch)
-            yield from leased(flow, trail, lease, held, lambda lease: work(flow, trail, batch, lease))
-        except AppError as caught:
-            error = caught
-        charges += [held.charge] if held.charge else []
-        remains += held.remains
-        if not isinstance(error, CapacityError | LeaseLost):
-            break
-        setbacks.append(Setback(offer=offer, refused=isinstance(error, CapacityError)))
+    work = _run_jobs if batch.shares_machine else _run_job
+    tried = yield from on_machines(
+        flow,
+        trail,
+        batch.offers,
+        lambda offer, epoch: _lease(flow, batch, offer, epoch),
+        lambda lease: work(flow, trail, batch, lease),
+    )
     return BatchOutcome(
         index=batch.index,
-        charges=tuple(charges),
-        setbacks=tuple(f"{'refused' if s.refused else 'lost'}: {s.offer}" for s in setbacks),
-        remains=tuple(remains),
+        charges=tuple(tried.charges),
+        setbacks=tuple(f"{'refused' if s.refused else 'lost'}: {s.offer}" for s in tried.setbacks),
+        remains=tuple(tried.remains),
         audit_head=trail.head,
-        failure=to_failure(error) if error else None,
+        failure=to_failure(tried.error) if tried.error else None,
     )
 
 
@@ -235,6 +183,28 @@ def _lease(flow: Flow, batch: BatchRequest, offer: Offer, epoch: int) -> Lease:
         deadline=flow.now + batch.request.workload.limits.ttl,
         nodes=1 + len(batch.further),
     )
+
+
+def _run_jobs(flow: Flow, trail: AuditTrail, batch: BatchRequest, lease: Lease) -> Steps[None]:
+    """Queue every batch's open shards as a job on the cluster's nodes. Raises what run_jobs raises."""
+    limit = batch.request.workload.limits.deadline
+
+    def piece(each: BatchRequest) -> Piece:
+        return Piece(
+            lambda attempt: flow.call(
+                contracts.WRITE_JOB,
+                WriteJobRequest(
+                    batch=each,
+                    epoch=lease.epoch,
+                    workers=lease.offer.vcpus,
+                    timeout_s=int(limit.total_seconds()),
+                    attempt=attempt,
+                ),
+            )
+        )
+
+    pieces = [piece(each) for each in batch.alone]
+    yield from run_jobs(flow, trail, lease, pieces, Terms(deadline=flow.now + limit))
 
 
 def _run_job(flow: Flow, trail: AuditTrail, batch: BatchRequest, lease: Lease) -> Steps[None]:

@@ -43,14 +43,15 @@ UNSAFE = [
     ("score_batch", "orchestrators/score.py",
      '    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))\n', ""),
     ("score_batch", "orchestrators/score.py", "contracts.DISCARD_SCORES", "contracts.PUBLISH_SCORES"),
-    ("score_shards", "orchestrators/score.py", "FIRST_LOOK_S = 10.0", "FIRST_LOOK_S = 20.0"),
-    ("score_shards", "orchestrators/score.py", "range(1, MAX_EPOCHS + 1)", "range(2, MAX_EPOCHS + 1)"),
+    ("score_shards", "orchestrators/score.py", "max(FIRST_LOOK_S, ", "max(2 * FIRST_LOOK_S, "),
+    ("score_shards", "orchestrators/score.py", "_lease(flow, batch, offer, epoch),", "_lease(flow, batch, offer, epoch + 1),"),
     ("reap_leases", "orchestrators/upkeep.py",
      'yield from trail.write("removal begun", removal.resource.id, why=removal.reason)', "pass"),
 ]  # fmt: skip
 SAFE = [
     ("score_batch", "orchestrators/score.py", 'flow.status("publishing",', 'flow.note("go")\n    flow.status("publish",'),
-    ("score_shards", "orchestrators/score.py", "MAX_EPOCHS = 4", "MAX_EPOCHS = 5"),
+    ("score_shards", "orchestrators/score.py", "_run_jobs if batch.shares_machine else _run_job\n",
+     "_run_job if not batch.shares_machine else _run_jobs\n"),
     ("reap_leases", "orchestrators/upkeep.py", "failed: list[str] = []", "failed: list[str] = list()"),
 ]  # fmt: skip
 

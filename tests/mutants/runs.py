@@ -62,14 +62,14 @@ STARTING = (
 DECIDING = (
     Mutant(
         name="headroom",
-        file="orchestrators/score.py",
+        file="orchestrators/machines.py",
         old="    if choice.offer is None:\n",
         new="    if False:\n",
         tests=(f"{_SCORE}::test_where_no_offer_has_room_nothing_is_bought",),
     ),
     Mutant(
         name="offers-without-room-are-left-out",
-        file="orchestrators/score.py",
+        file="orchestrators/machines.py",
         old="    open_offers = tuple(look.offer for look in report.looks if look.available)\n",
         new="    open_offers = tuple(look.offer for look in report.looks)\n",
         tests=(f"{_SCORE}::test_an_offer_without_room_is_not_asked_for",),
@@ -83,14 +83,14 @@ DECIDING = (
     ),
     Mutant(
         name="budget",
-        file="orchestrators/score.py",
+        file="orchestrators/machines.py",
         old="    if not affordable:\n",
         new="    if not affordable and not open_offers:\n",
         tests=(f"{_SCORE}::test_what_could_cost_more_than_the_budget_is_not_bought",),
     ),
     Mutant(
         name="budget-of-every-offer",
-        file="orchestrators/score.py",
+        file="orchestrators/machines.py",
         old="    return affordable\n",
         new="    return open_offers\n",
         tests=(f"{_SCORE}::test_only_what_fits_the_budget_is_tried",),
@@ -104,7 +104,7 @@ DECIDING = (
     ),
     Mutant(
         name="every-shard-of-a-job-is-done",
-        file="orchestrators/score.py",
+        file="shared/domain/jobs.py",
         old=" and progress.shards_done == progress.shards_total:\n",
         new=":\n",
         tests=(f"{_SCORE}::test_a_job_that_ended_well_with_shards_left_has_failed",),
