@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from shared.domain.fields import (
     AppFolder,
@@ -22,10 +22,12 @@ from shared.domain.times import Deadline, Wait
 
 MAX_TRIALS = 10_000
 MAX_UNITS = 20_000
+MAX_CHOICE = 1_000
+MAX_STEPS = 1_000_000
 
 Goal = Literal["maximize", "minimize"]
 Scalar = bool | int | float | str
-Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(strict=True)]
 
 
 def _check_plain(text: str) -> str:
@@ -51,12 +53,53 @@ def _check_parameter(name: str) -> str:
 ParameterName = Annotated[str, AfterValidator(_check_parameter)]
 
 
+def _numbers(count: int, words: str) -> tuple[object, ...]:
+    """A list of `count` finite numbers, the second above the first. One fault for the list, not one for each item."""
+
+    def check(value: object) -> tuple[float, ...]:
+        given = value if isinstance(value, list | tuple) else ()
+        numbers = [n for n in given if isinstance(n, int | float) and not isinstance(n, bool)]
+        if len(numbers) != count or len(given) != count or not all(map(math.isfinite, numbers)):
+            raise refusal(f"{value!r:.60} is not {words}", allowed=f"{words} with low below high")
+        if numbers[0] >= numbers[1]:
+            raise refusal(
+                f"{numbers[0]:g} is not below {numbers[1]:g}", allowed=f"{words} with low below high"
+            )
+        return tuple(numbers)
+
+    shape = {"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count}
+    return BeforeValidator(check), WithJsonSchema(shape)
+
+
+def _read_choice(value: object) -> tuple[Scalar, ...]:
+    given = list(value) if isinstance(value, list | tuple) else []
+    good = [each for each in given if isinstance(each, bool | int | float | str) and _is_passable(each)]
+    allowed = f"1 to {MAX_CHOICE} numbers, texts, true or false, each once"
+    if not 1 <= len(given) <= MAX_CHOICE or len(good) != len(given):
+        raise refusal(f"{value!r:.60} is not a choice", allowed=allowed)
+    if len({str(each) for each in good}) != len(good):  # as a command line has them
+        raise refusal(f"{value!r:.60} has a value twice", allowed=allowed)
+    return tuple(good)
+
+
+def _is_passable(value: Scalar) -> bool:
+    """Whether a command line can carry it."""
+    return len(value) <= 200 and value.isprintable() if isinstance(value, str) else math.isfinite(value)
+
+
+_CHOICE = {"type": "array", "items": {"type": ["number", "string", "boolean"]}, "minItems": 1}
+_RANGE, _STEPS = _numbers(2, "[low, high]"), _numbers(3, "[low, high, step]")
+Choice = Annotated[tuple[Scalar, ...], BeforeValidator(_read_choice), WithJsonSchema(_CHOICE)]
+Range = Annotated[tuple[float, ...], *_RANGE]
+Steps = Annotated[tuple[float, ...], *_STEPS]
+
+
 class Trigger(Spec):
     """Which drift starts a retraining, how soon after the last one, how often a day, and how long to wait for data."""
 
     monitor: PlainName
-    threshold: float | None = Field(default=None, ge=0)
-    hysteresis: float = Field(default=0.0, ge=0)
+    threshold: float | None = Field(default=None, strict=True, ge=0)
+    hysteresis: float = Field(default=0.0, strict=True, ge=0)
     cool_down: Wait = timedelta(days=1)
     daily_cap: Count = Field(default=4, le=24)
     ready_within: Wait = timedelta(days=2)
@@ -109,39 +152,33 @@ class Training(Spec):
 class Distribution(Spec):
     """The values a parameter may take: exactly one of these. `quniform` is [low, high, step]."""
 
-    choice: tuple[Scalar, ...] | None = Field(default=None, min_length=1, max_length=1000)
-    uniform: tuple[float, float] | None = None
-    log_uniform: tuple[float, float] | None = None
-    quniform: tuple[float, float, float] | None = Field(default=None, validate_default=True)
+    choice: Choice | None = None
+    uniform: Range | None = None
+    log_uniform: Range | None = None
+    quniform: Steps | None = Field(default=None, validate_default=True)
 
-    @field_validator("uniform", "log_uniform", "quniform")
+    @field_validator("log_uniform")
     @classmethod
-    def _low_to_high(cls, bounds: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
-        if bounds is None:
-            return None
-        if bounds[0] >= bounds[1]:
-            raise refusal(
-                f"{bounds[0]:g} is not below {bounds[1]:g}", allowed="[low, high] with low below high"
-            )
-        if info.field_name == "log_uniform" and bounds[0] <= 0:
+    def _has_a_logarithm(cls, bounds: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if bounds is not None and bounds[0] <= 0:
             raise refusal(f"{bounds[0]:g} has no logarithm", allowed="bounds above 0")
-        if info.field_name == "quniform" and not 0 < bounds[2] <= bounds[1] - bounds[0]:
-            raise refusal(f"a step of {bounds[2]:g} does not fit", allowed="more than 0, at most high - low")
         return bounds
 
     @field_validator("quniform")
     @classmethod
-    def _exactly_one(cls, quniform: Any, info: ValidationInfo) -> Any:
-        if not {"choice", "uniform", "log_uniform"} <= info.data.keys():
-            return quniform
-        given = [name for name, value in (*info.data.items(), ("quniform", quniform)) if value is not None]
-        if len(given) != 1:
+    def _exactly_one(cls, steps: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
+        if steps is not None and not 0 < steps[2] <= steps[1] - steps[0] <= steps[2] * MAX_STEPS:
             raise refusal(
-                f"has {', '.join(given) or 'none of them'}",
-                allowed="one of choice, uniform, logUniform, quniform",
-                above=True,
+                f"a step of {steps[2]:g} does not fit",
+                allowed=f"more than 0, at most high - low, at most {MAX_STEPS:,} of them",
             )
-        return quniform
+        if not {"choice", "uniform", "log_uniform"} <= info.data.keys():
+            return steps
+        given = [name for name, value in (*info.data.items(), ("quniform", steps)) if value is not None]
+        if len(given) != 1:
+            said = f"has {' and '.join(given)}" if given else "has no values"
+            raise refusal(said, allowed="one of choice, uniform, logUniform, quniform", above=True)
+        return steps
 
 
 class Trials(Spec):
@@ -153,11 +190,11 @@ class Trials(Spec):
     sampling: Literal["grid", "random"] = "random"
     seed: int = Field(default=0, strict=True, ge=0, le=2**31)
     space: dict[ParameterName, Distribution] = Field(default_factory=dict, max_length=50)
-    unit_column: PlainName | None = None
+    unit_column: PlainName | None = Field(default=None, validate_default=True)
     count: Count | None = Field(default=None, le=MAX_TRIALS, validate_default=True)
     concurrency: Count = Field(default=4, le=MAX_INSTANCES)
     timeout: Deadline = timedelta(minutes=30)
-    min_valid: Count = Field(default=1, le=MAX_TRIALS, validate_default=True)
+    min_valid: Count = Field(default=1, le=MAX_UNITS)
     metric: PlainName = "auc"
     goal: Goal = "maximize"
 
@@ -166,6 +203,10 @@ class Trials(Spec):
     def _instead_of_a_space(cls, column: str | None, info: ValidationInfo) -> str | None:
         if column is not None and info.data.get("space"):
             raise refusal("goes instead of `space`, not with it", hint="Remove one of them")
+        if column is None and info.data.get("space") == {}:
+            raise refusal(
+                "has no `space`", hint="Add `space:`, or `unitColumn:` for one model per unit", above=True
+            )
         return column
 
     @field_validator("count")
@@ -179,7 +220,7 @@ class Trials(Spec):
                 raise refusal("there is one trial for each unit", hint="Remove `count`")
         elif info.data["sampling"] == "random":
             if count is None:
-                raise refusal("random sampling has no `count`", allowed=f"1 to {MAX_TRIALS}")
+                raise refusal("random sampling has no `count`", allowed=f"1 to {MAX_TRIALS}", above=True)
         else:
             _check_grid(space, count)
         return count
@@ -187,9 +228,12 @@ class Trials(Spec):
     @field_validator("min_valid")
     @classmethod
     def _can_be_reached(cls, min_valid: int, info: ValidationInfo) -> int:
-        count = info.data.get("count")
-        if count is not None and min_valid > count:
-            raise refusal(f"{min_valid} of {count} trials can never be valid", allowed=f"1 to {count}")
+        if not {"space", "count"} <= info.data.keys():
+            return min_valid
+        space: dict[str, Distribution] = info.data["space"]
+        total = info.data["count"] or (grid_size(space) if space else MAX_UNITS)
+        if min_valid > total:
+            raise refusal(f"{min_valid} of {total} trials can never be valid", allowed=f"1 to {total}")
         return min_valid
 
 
@@ -200,23 +244,26 @@ def _check_grid(space: dict[str, Distribution], count: int | None) -> None:
     if uncountable:
         raise refusal(f"a grid cannot walk through {', '.join(uncountable)}", allowed="choice for every parameter",
                       hint="Use sampling: random", above=True)  # fmt: skip
-    points = math.prod(len(each.choice or ()) for each in space.values())
-    if points > MAX_TRIALS:
+    if (points := grid_size(space)) > MAX_TRIALS:
         raise refusal(f"the grid has {points:,} points", allowed=f"at most {MAX_TRIALS:,}", above=True)
+
+
+def grid_size(space: dict[str, Distribution]) -> int:
+    return math.prod(len(each.choice or ()) for each in space.values())
 
 
 class Slice(Spec):
     """Parts of the test set, one for each value of `column`: the challenger may lose at most `max_loss` on any."""
 
     column: PlainName
-    max_loss: float = Field(default=0.0, ge=0)
+    max_loss: float = Field(default=0.0, strict=True, ge=0)
     min_rows: Count = 100
 
 
 class FirstModel(Spec):
     """What the very first model must reach, there being no champion: at least `min`, or with goal minimize at most."""
 
-    min: float
+    min: Number
 
 
 class Gate(Spec):
@@ -227,11 +274,18 @@ class Gate(Spec):
 
     metric: Metric = "auc"
     goal: Goal = "maximize"
-    min_gain: float = Field(default=0.0, ge=0)
-    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    min_gain: float = Field(default=0.0, strict=True, ge=0)
+    confidence: float = Field(default=0.95, strict=True, ge=0.5, le=0.999)
     min_rows: Count = 1000
     slices: tuple[Slice, ...] = Field(default=(), max_length=10)
     first_model: FirstModel | None = None
+
+    @field_validator("slices")
+    @classmethod
+    def _one_rule_for_a_column(cls, slices: tuple[Slice, ...]) -> tuple[Slice, ...]:
+        if len({each.column for each in slices}) != len(slices):
+            raise refusal("has two rules for one column", allowed="one rule for each column")
+        return slices
 
 
 class Deploy(Spec):
@@ -253,7 +307,7 @@ class Retraining(Spec):
     trials: Trials
     gate: Gate = Field(default_factory=Gate)
     compute: Compute
-    limits: Limits = Field(default_factory=Limits)
+    limits: Limits = Field(default_factory=Limits, validate_default=True)
     deploy: Deploy | None = None
 
     @field_validator("limits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,12 +21,14 @@ _TYPES = {
     "finite_number": "a finite number",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
     "tuple_type": "a list",
 }
 _BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
     "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
     "too_short": ("min_length", "at least"),
     "too_long": ("max_length", "at most"),
 }
@@ -89,6 +91,8 @@ def _only_follows(error: ErrorDetails) -> bool:
 
 def _fault(error: ErrorDetails, document: Document, kind: type[BaseModel]) -> Fault:
     path: Path = tuple(error["loc"])
+    if path[-1:] == ("[key]",):  # pydantic's mark for the key of a mapping: what is refused is the key
+        path = path[:-1]
     context: dict[str, Any] = error.get("ctx", {})
     match error["type"]:
         case t if t == REFUSED:
@@ -159,11 +163,24 @@ def _told(value: JsonValue) -> str:
 
 def _keys_at(kind: type[BaseModel], path: Path) -> list[str]:
     """The keys that the mapping at `path` may have."""
+    found: Any = kind
     for part in path:
-        annotation = next((f.annotation for f in kind.model_fields.values() if f.alias == part), None)
-        candidates = (annotation, *get_args(annotation))
-        kind = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return [field.alias or name for name, field in kind.model_fields.items()]
+        found = _inside(found, part)
+    candidates = (found, *get_args(found))
+    model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    """The annotation of what stands at `part` of a value so annotated, be it a model, a list, a mapping or optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return next((f.annotation for f in annotation.model_fields.values() if f.alias == part), None)
+    arguments = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return arguments[1]
+    if get_origin(annotation) is tuple:
+        return arguments[0]
+    return next(filter(None, (_inside(each, part) for each in arguments)), None)
 
 
 def schema_of(kinds: Iterable[type[BaseModel]]) -> dict[str, Any]:
