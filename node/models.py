@@ -19,7 +19,7 @@ CARD = "MODEL.json"
 TYPES = ("double", "long", "string", "boolean")
 FLAVORS = ("sklearn", "onnx")
 SOURCE_COLUMN = "_source"
-_CARD_MAX_BYTES = 256 * 1024
+CARD_MAX_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fetch_model(store: Store, source: ModelSource, folder: Path) -> ModelCard:
     """Put card and model file into `folder`. Raises ModelLoadError unless they are what the job promised."""
     prefix = source.prefix.rstrip("/")
     try:
-        raw = store.read(source.container, f"{prefix}/{CARD}", max_bytes=_CARD_MAX_BYTES)
+        raw = store.read(source.container, f"{prefix}/{CARD}", max_bytes=CARD_MAX_BYTES)
         card = parse_card(raw)
         found = store.fetch(source.container, f"{prefix}/{card.file}", folder / card.file)
     except NotThere as error:

@@ -11,29 +11,40 @@ import pyarrow.parquet
 
 from node.errors import ItemFault
 
-MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
+_MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
+_BLOCK = 4 * 1024 * 1024
 
 
 def batches_of(path: Path, rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Batches of at most `rows` rows of Parquet, of a few MiB of CSV. Raises ItemFault."""
+    """Batches of at most `rows` rows of Parquet, or of a few MiB of CSV, whose types the first of them tells.
+
+    Of `columns`, those that the file has (of CSV, all it has). Raises ItemFault.
+    """
     try:
         if path.name.lower().endswith(".csv"):
-            yield from _csv_batches(path, columns)
+            yield from _csv_batches(path)
         else:
             file = pa.parquet.ParquetFile(path)
-            lacking = [name for name in columns or () if name not in file.schema_arrow.names]
-            if lacking:
-                raise ItemFault(f"{path.name}: missing column {lacking[0]}")
-            yield from file.iter_batches(rows, columns=list(columns) if columns else None, use_threads=False)
-    except (pa.ArrowException, OSError, KeyError) as error:
+            present = [name for name in columns or () if name in file.schema_arrow.names]
+            yield from file.iter_batches(rows, columns=present or None, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
         raise ItemFault(f"{path.name} cannot be read: {error}") from error
 
 
-def _csv_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    """Types are told by the first block."""
-    convert = pa.csv.ConvertOptions(
-        null_values=list(MISSING), strings_can_be_null=True, include_columns=list(columns or ())
+def columns_of(path: Path, names: Sequence[str]) -> pa.Table:
+    """These columns of a whole file, in this order; one that the file lacks is null in every row. Raises ItemFault."""
+    batches = list(batches_of(path, 1024 * 1024, names))
+    rows = sum(batch.num_rows for batch in batches)
+    table = pa.Table.from_batches(batches) if batches else pa.table({})
+    there = table.column_names
+    return pa.table(
+        [table[name] if name in there else pa.chunked_array([pa.nulls(rows)]) for name in names],
+        names=list(names),
     )
-    reading = pa.csv.ReadOptions(use_threads=False, block_size=4 * 1024 * 1024)
+
+
+def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    convert = pa.csv.ConvertOptions(null_values=list(_MISSING), strings_can_be_null=True)
+    reading = pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK)
     with pa.csv.open_csv(path, read_options=reading, convert_options=convert) as reader:
         yield from reader
