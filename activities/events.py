@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from shared.azure import event_ledger, ledger, ml_jobs, training_data
+from shared.config import settings
 from shared.domain import names
 from shared.domain.considering import DecideRequest, EventTruth
 from shared.domain.cost import worst_case_usd
-from shared.domain.errors import TransientError
+from shared.domain.errors import SpecError, TransientError
 from shared.domain.ml_events import MlEvent, listeners
 from shared.domain.price_book import offers_for
 from shared.domain.retrain import RetrainRequest
@@ -25,6 +26,7 @@ from shared.domain.retrain_decision import (
 from shared.domain.retraining import Retraining
 from shared.durable import contracts
 from shared.durable.blueprint import activity
+from shared.platforms import platform
 from shared.triggers.start import claim
 from shared.triggers.workloads import retrainings
 
@@ -55,11 +57,13 @@ def decide_retraining(request: DecideRequest) -> Decision:
     workload = retrainings().get(request.workload)
     if workload is None or workload.trigger is None:
         return _recorded(_unheard(request))
+    facts: Facts | None = None
     for _ in range(MOST_RIVALS):
         decision, _etag = event_ledger.read_decision(workload.name, request.event.key)
         if decision is None or not decision.action.is_final:
+            facts = facts or _facts(request, workload)
             state, etag = event_ledger.read_state(workload.name)
-            decision, moved = _judge(request, workload, state)
+            decision, moved = _judge(request, workload, facts, state)
             if moved != state and not event_ledger.write_state(workload.name, moved, etag):
                 continue
             decision = _recorded(decision)
@@ -74,7 +78,7 @@ def decide_retraining(request: DecideRequest) -> Decision:
 
 
 def _judge(
-    request: DecideRequest, workload: Retraining, state: TriggerState
+    request: DecideRequest, workload: Retraining, facts: Facts, state: TriggerState
 ) -> tuple[Decision, TriggerState]:
     """The decision, and the state that it leaves."""
     event, rules = request.event, rules_of(workload)
@@ -84,7 +88,6 @@ def _judge(
     ):  # decided by a call that died before it could record it
         return _decision(request, Action.START, ("decided before",), run), state
     state = state.settled(_ended(state))
-    facts = _facts(request, workload)
     action, reasons = decide(facts, rules, state)
     state = state.seen(facts, rules)
     if action is Action.START:
@@ -115,18 +118,26 @@ def rules_of(workload: Retraining) -> Rules:
 
 
 def _facts(request: DecideRequest, workload: Retraining) -> Facts:
-    compute, limits = workload.compute, workload.limits
-    offers = offers_for(compute.sizes, compute.regions, compute.priority) if limits.budget_usd else ()
-    ttl_s = limits.ttl.total_seconds()
-    costs = [worst_case_usd(offer, machines=compute.instances, ttl_s=ttl_s) for offer in offers]
     return Facts(
         event=request.event,
         now=request.now,
         waiting_since=request.waiting_since,
         run_status=request.run_status,
         new_blobs=training_data.count_new(workload),
-        worst_usd=min(costs, default=None),
+        worst_usd=_worst_usd(workload),
     )
+
+
+def _worst_usd(workload: Retraining) -> float | None:
+    """What a run could cost on its cheapest offer. None where nothing is billed, or nothing of that kind is sold."""
+    compute, ttl_s = workload.compute, workload.limits.ttl.total_seconds()
+    if not platform(compute.platform).bills:
+        return None
+    try:
+        offers = offers_for(compute.sizes, compute.regions or (settings().location,), compute.priority)
+    except SpecError:  # the run says so, with the remedy
+        return None
+    return min(worst_case_usd(offer, machines=compute.instances, ttl_s=ttl_s) for offer in offers)
 
 
 def _ended(state: TriggerState) -> dict[str, Ended]:

@@ -1,4 +1,7 @@
-"""Timers: once a minute, start what is due and take back what is nobody's. The first firing loads what they do."""
+"""Timers: each minute, start what is due and take back what is nobody's; each hour, look for what was lost.
+
+The first firing loads what they do.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,15 @@ async def reap(timer: func.TimerRequest, client) -> None:  # type: ignore[no-unt
     from shared.triggers import reaper
 
     await reaper.start_pass(client)
+
+
+@bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *", run_on_startup=False)
+@bp.durable_client_input(client_name="client")
+async def reconcile(timer: func.TimerRequest, client) -> None:  # type: ignore[no-untyped-def]
+    """Compare the ledger of events with Azure ML, and take in what Event Grid lost."""
+    from shared.triggers import reconcile as reconciling
+
+    await reconciling.reconcile(client, fired_at(timer))
 
 
 def fired_at(timer: func.TimerRequest) -> datetime:

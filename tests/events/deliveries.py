@@ -18,6 +18,7 @@ from shared.domain.ml_events import MlEvent, normalise
 from tests.crash.app import HubClient, functions, run_timer
 
 ML = "Microsoft.MachineLearningServices."
+BREACH_TAG = "azureml_modelmonitor_threshold_breached"
 MONITOR = "flights-monitor"
 AT = datetime.fromisoformat("2026-03-01T02:00:00Z")
 AT_ONCE = 16  # deliveries at one moment
@@ -37,11 +38,15 @@ def event(type_: str, subject: str, data: dict[str, Any], *, topic: str = "", at
     }  # fmt: skip
 
 
+def breach_text(monitor: str) -> str:
+    """As learn.microsoft.com has it, for the monitor's signal data_drift."""
+    return f"{monitor}_data_drift has failed due to one or more features violating metric thresholds"
+
+
 def breach(run: str, *, status: str = "Failed", monitor: str = MONITOR, **changes: Any) -> Event:
-    text = f"{monitor}_data_drift has failed due to one or more features violating metric thresholds"
     data = {
         "experimentName": "drift", "runId": run, "runStatus": status,
-        "runTags": {"azureml_modelmonitor_threshold_breached": text}, "runProperties": {},
+        "runTags": {BREACH_TAG: breach_text(monitor)}, "runProperties": {},
     }  # fmt: skip
     return event(f"{ML}RunStatusChanged", f"experiments/drift/runs/{run}", data, **changes)
 
