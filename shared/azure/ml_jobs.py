@@ -50,6 +50,11 @@ def job_name(lease: Lease, job: str) -> str:
     return names.cluster_job_name(lease.id, lease.epoch, job)
 
 
+def job_id(lease: Lease, name: str) -> str:
+    """The id of the lease's job that has this name; any other name as it is."""
+    return name.removeprefix(job_name(lease, ""))
+
+
 def get_job(name: str) -> Answer:
     """The job; `is_missing` if ARM says it is not there."""
     return ml_client.looked(ml_client.client().jobs.get, f"read job {name}", name)

@@ -85,6 +85,10 @@ class Progress(Wire):
     error_type: str = ""
     error_message: str = ""
 
+    @property
+    def is_last_word(self) -> bool:
+        return self.state in ("succeeded", "failed")
+
 
 class JobReport(Wire):
     """One look: the job's state from its own progress and, where that is not enough, from the machine."""

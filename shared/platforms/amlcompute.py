@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from node import package
-from shared.azure import ml_clusters, ml_headroom, ml_jobs
+from shared.azure import ledger, ml_clusters, ml_headroom, ml_jobs
 from shared.azure.arm import Answer
 from shared.azure.ml_clusters import CLUSTER, cluster_name, cluster_of
 from shared.azure.resources import tags_of
@@ -69,9 +69,10 @@ class AmlCompute:
         return cluster_of(seen.body, lease, seen.poll_after_s(CREATE_POLL_S))
 
     def begin_release(self, lease: Lease) -> Operation | None:
-        """Allow no node any more, and cancel what runs on those there are: a node leaves when its job is over.
+        """Allow no node any more, and cancel what works on those there are: a node leaves when its job is over.
 
-        None once no node is left. What failed to be made cannot be scaled, and is deleted instead.
+        A job whose agent has said its last word is about to end, and is left to end as what it was. None once no node is
+        left. What failed to be made cannot be scaled, and is deleted instead.
         """
         name = cluster_name(lease)
         seen = ml_clusters.get_cluster(name)
@@ -88,7 +89,8 @@ class AmlCompute:
             logger.info("scaling to zero begun", extra=_log(lease, seen))
         if state is not MachineState.DELETING:
             for job in ml_clusters.running_jobs(name):
-                _cancel(job)
+                if not ledger.read_progress(lease.owner, ml_jobs.job_id(lease, job)).is_last_word:
+                    _cancel(job)
         return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
 
     def begin_delete(self, lease: Lease) -> Operation | None:

@@ -6,6 +6,8 @@ from tests.support.estate import Declaration, declaration
 
 TWO_REGIONS = {"regions": ["westeurope", "northeurope"], "sizes": ["Standard_D2s_v5"]}
 
+CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "instances": 3}
+
 DECLARATIONS: list[Declaration] = [
     declaration("plain-dsvm"),
     declaration("plain-local", compute={"platform": "local"}),
@@ -34,5 +36,32 @@ DECLARATIONS: list[Declaration] = [
     declaration("terminated"),
     declaration("evicted", compute={"priority": "spot-then-dedicated", "sizes": ["Standard_D2s_v5"]}),
     declaration("watermarked"),
+    declaration("plain-cluster", compute=CLUSTER),
+    declaration(
+        "alike-cluster",
+        input={"prefix": "alike/", "watermark": "none"},
+        compute=CLUSTER,
+        fanout={"maxShards": 6},
+    ),
+    declaration(
+        "alike-local",
+        input={"prefix": "alike/", "watermark": "none"},
+        compute={"platform": "local"},
+        fanout={"maxShards": 6},
+    ),
+    declaration("alike-dsvm", input={"prefix": "alike/", "watermark": "none"}, fanout={"maxShards": 6}),
+    declaration(
+        "node-preempted",
+        input={"prefix": "alike/", "watermark": "none"},
+        compute={**CLUSTER, "priority": "spot"},
+        fanout={"maxShards": 6},
+    ),
+    declaration("node-lost", compute=CLUSTER),
+    declaration("no-low-priority", compute={**CLUSTER, "priority": "spot-then-dedicated"}),
+    declaration("no-node-comes", compute={**CLUSTER, "priority": "spot-then-dedicated"}),
+    declaration("cluster-fails", compute={**CLUSTER, **TWO_REGIONS}),
+    declaration("cluster-cancelled", compute=CLUSTER),
+    declaration("cluster-terminated", compute=CLUSTER),
+    declaration("job-fails-on-a-node", compute=CLUSTER),
     declaration("hourly", schedule={"every": "PT1H", "anchor": "2026-01-01T00:00:00Z"}),
 ]

@@ -10,6 +10,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from shared.domain import names
 from shared.domain.audit import verify_chain
 from tests.support.estate import Estate
 
@@ -22,6 +23,7 @@ def violations(estate: Estate, *, since: int = 0, degraded: bool = False) -> lis
     return [
         *([] if degraded else _nothing_left(estate)),
         *_tagged_from_birth(events),
+        *_nodes_bear_tags(estate),
         *_good_citizen(events),
         *_published_is_covered(estate),
         *_audit_verifies(estate),
@@ -50,6 +52,15 @@ def _tagged_from_birth(events: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _nodes_bear_tags(estate: Estate) -> list[str]:
+    """I12: a cluster's node is billed under its lease's tags."""
+    return [
+        f"I12 {line['resource_id']} is billed without {sorted(TAGS - set(line['tags']))}"
+        for line in estate.world.control.bill()["lines"]
+        if "/computes/" in line["resource_id"] and not set(line["tags"]) >= TAGS
+    ]
+
+
 def _births(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The first event of each machine that was made in this time, by the machine's name."""
     first: dict[str, dict[str, Any]] = {}
@@ -57,6 +68,15 @@ def _births(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if event["type"] == "vm" and event["power"] == "creating":
             first.setdefault(event["resource_id"].rsplit("/", 1)[-1], event)
     return first
+
+
+def _nodes_begun(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The last node that each cluster began to get, by the cluster's name."""
+    return {
+        event["resource_id"].rsplit("/", 1)[-1]: event
+        for event in events
+        if event["type"] == "node" and event["state"] == "preparing"
+    }
 
 
 def _good_citizen(events: list[dict[str, Any]]) -> list[str]:
@@ -117,9 +137,10 @@ def _closed_epochs_stay_closed(estate: Estate, events: list[dict[str, Any]]) -> 
     for blob in estate.state.list_blobs("leases/closed/"):
         record = estate.read_json(estate.state, blob.name)
         lease = record["lease"]
-        closed[f"vm-{lease['id']}-e{lease['epoch']}"] = datetime.fromisoformat(record["at"])
+        for name in (names.vm_name, names.cluster_name):
+            closed[name(lease["id"], lease["epoch"])] = datetime.fromisoformat(record["at"])
     return [
         f"I11 {name} was created after its lease was closed"
-        for name, event in _births(events).items()
+        for name, event in {**_births(events), **_nodes_begun(events)}.items()
         if name in closed and datetime.fromisoformat(event["time"]) > closed[name]
     ]

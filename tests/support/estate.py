@@ -68,6 +68,9 @@ class Ran:
     def vm_of(self, epoch: int, batch: int = 0) -> str:
         return names.vm_name(names.lease_id(self.id, "score", batch), epoch)
 
+    def cluster_of(self, epoch: int) -> str:
+        return names.cluster_name(names.lease_id(self.id, "score", 0), epoch)
+
 
 class Estate:
     """What tests do to a world and read back from it."""
@@ -170,7 +173,7 @@ class Estate:
         return [
             r
             for r in self.world.control.resources()
-            if "/vm-" in r["id"].lower() or "computevm-" in r["id"].lower()
+            if any(part in r["id"].lower() for part in ("/vm-", "computevm-", "/computes/"))
         ]
 
 
