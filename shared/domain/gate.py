@@ -5,6 +5,7 @@ What cannot be proved is Inconclusive and leaves the champion in place, like a r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,11 @@ class Interval(Wire):
     value: float
     low: float
     high: float
+
+    @property
+    def is_sound(self) -> bool:
+        """NaN is in no order with anything, so that no rule would be broken by it: it must be told first."""
+        return self.low <= self.value <= self.high and math.isfinite(self.low) and math.isfinite(self.high)
 
     def flipped(self) -> Interval:
         return Interval(value=-self.value, low=-self.high, high=-self.low)
@@ -77,11 +83,15 @@ class Verdict(Wire):
 def judge(evaluation: Evaluation | None, rules: Gate, *, has_champion: bool) -> Verdict:
     """Every rule is judged, in the order of the declaration; one that is not met decides, Rejected before Inconclusive.
 
+    With too few rows nothing that was measured is believed, for better or worse.
+
     judge(AUC +0.02 [+0.01, +0.03], minGain 0) -> Promote; [-0.01, +0.03] -> Rejected: not proved better.
     """
     if evaluation is None:
         return Verdict(ruling=Ruling.INCONCLUSIVE, reason="there is no evaluation")
     rows = tuple(_rows(evaluation, rules, has_champion))
+    if rows[0].ruling is Ruling.INCONCLUSIVE:
+        return Verdict(ruling=Ruling.INCONCLUSIVE, reason=rows[0].reason, rows=rows)
     for ruling in (Ruling.REJECTED, Ruling.INCONCLUSIVE):
         if against := [row for row in rows if row.ruling is ruling]:
             return Verdict(ruling=ruling, reason="; ".join(row.reason for row in against), rows=rows)
@@ -156,8 +166,8 @@ def _slice_rows(looks: tuple[SliceLook, ...], rule: Slice, rules: Gate) -> Itera
         gain = _towards_better(look.difference, rules)
         row = GateRow(
             what=f"{rules.metric} where {look.column} = {look.value}",
-            champion=look.champion,
-            challenger=look.challenger,
+            champion=_finite(look.champion),
+            challenger=_finite(look.challenger),
             difference=gain,
             rule=f"loss at most {rule.max_loss:g}",
         )
@@ -179,11 +189,19 @@ def _metric(evaluation: Evaluation, role: str, metric: str) -> tuple[float | Non
         return None, f"the {role} cannot be evaluated: {look.error}"
     if metric not in look.metrics:
         return None, f"the {role} has no {metric}"
-    return look.metrics[metric], ""
+    value = _finite(look.metrics[metric])
+    return value, "" if value is not None else f"the {role}'s {metric} is {look.metrics[metric]}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _towards_better(difference: Interval | None, rules: Gate) -> Interval | None:
-    return difference if difference is None or _up(rules) else difference.flipped()
+    """The gain; None if there is no such interval, or it is none."""
+    if difference is None or not difference.is_sound:
+        return None
+    return difference if _up(rules) else difference.flipped()
 
 
 def _up(rules: Gate) -> bool:
