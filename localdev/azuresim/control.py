@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from localdev.azuresim import estate
 from localdev.azuresim.compute.lifecycle import VIRTUAL_MACHINES
 from localdev.azuresim.events import iso
 from localdev.azuresim.faults import FaultError
@@ -108,6 +110,18 @@ class Control:
             "delay_s": delay_s, "order": order, "source": source, "topic": topic, "to": to, "id": id,
         }  # fmt: skip
         return str(self._call("POST", "/event-grid/events", asked)["id"])
+
+    def publish_blob_created(self, container: str, blob: str, etag: str = "0x8D0", size: int = 0) -> str:
+        """Tell of a blob as the storage account would; Azurite itself tells nothing. The event's id."""
+        host = f"{estate.STORAGE_ACCOUNT}.blob.core.windows.net"
+        data = {
+            "api": "PutBlob", "clientRequestId": str(uuid.uuid4()), "requestId": str(uuid.uuid4()),
+            "eTag": etag.strip('"'), "contentType": "application/octet-stream", "contentLength": size,
+            "blobType": "BlockBlob", "accessTier": "Hot", "url": f"https://{host}/{container}/{blob}",
+            "sequencer": f"{uuid.uuid4().hex}0000000000000000", "storageDiagnostics": {"batchId": str(uuid.uuid4())},
+        }  # fmt: skip
+        subject = f"/blobServices/default/containers/{container}/blobs/{blob}"
+        return self.publish_event("Microsoft.Storage.BlobCreated", subject, data)
 
     def subscribe(
         self,

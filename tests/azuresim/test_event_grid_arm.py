@@ -245,7 +245,7 @@ def test_what_a_killed_simulator_owed_is_delivered_by_the_next(tmp_path: Path) -
             azure.control.publish_event(RUN_STATUS, "under way", {})
             until(lambda: len(hook.notifications), lambda count: count == 2)
         hook.hang.set()
-        with Simulator(state=tmp_path, storage=False, speed=100) as second:
+        with Simulator(state=tmp_path, storage=False, speed=1) as second:
             control = Azure(second).control
             assert control.owed_deliveries() == 2
             control.advance(200)

@@ -29,6 +29,11 @@ class Received:
         return self.headers.get("aeg-event-type") == "Notification"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # Event Grid comes with many connections at once
+
+
 class Webhook:
     """`statuses`: answers to the next notifications, 200 when they are used up. `allows` answers OPTIONS."""
 
@@ -39,8 +44,7 @@ class Webhook:
         self._validates, self._allows = validates, allows
         self._lock = threading.Lock()
         self.received: list[Received] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook?code=secret"
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from localdev.azuresim.world import World
 
 _Entry = dict[
     str, Any
-]  # event, published, due, attempts, schema, batch ("" when none is under way), held, last, outcome
+]  # event, published, due, attempts, schema, batch ("" when none is under way), last, outcome
 
 
 class Deliveries:
@@ -82,32 +82,40 @@ class Deliveries:
             subscriptions=[each.name for each in receivers],
         )
         for receiver in receivers:
-            for _ in range(copies):
-                entry = {
+            ids = [str(uuid.uuid4()) for _ in range(copies)]
+            for id_ in ids:
+                pending_of(receiver)[id_] = {
                     "event": event, "published": at, "due": at, "attempts": 0, "schema": schema, "batch": "",
-                    "held": held, "last": None, "outcome": "",
+                    "last": None, "outcome": "",
                 }  # fmt: skip
-                pending_of(receiver)[str(uuid.uuid4())] = entry
-            self._world.scheduler.at(at, "event_grid.attempt", subscription=receiver.id)
+            if held:
+                _held(receiver).extend(ids)
+            else:
+                self._attempt_at(at, receiver, ids)
 
-    def _attempt(self, at: float, subscription: str) -> None:
-        """Send all that is due, in batches as the subscription allows."""
+    def _attempt_at(self, moment: float, subscription: Resource, ids: list[str]) -> None:
+        self._world.scheduler.at(moment, "event_grid.attempt", subscription=subscription.id, ids=ids)
+
+    def _attempt(self, at: float, subscription: str, ids: list[str]) -> None:
+        """Send what is due of these deliveries; where batches are wanted, together with all else that is due."""
         found = self._world.store.get(subscription)
         if found is None:
             return
+        pending, held = pending_of(found), set(_held(found))
+        asked = list(pending) if subscriptions.batch_limits(found)[0] > 1 else ids
         _, lifetime_s = subscriptions.retry_policy(found)
-        due = {
-            id_: entry
-            for id_, entry in pending_of(found).items()
-            if entry["due"] <= at and not entry["batch"] and not entry["held"]
-        }
-        for id_, entry in due.items():
+        due: dict[str, _Entry] = {}
+        for id_ in asked:
+            entry = pending.get(id_)
+            if entry is None or entry["due"] > at or entry["batch"] or id_ in held:
+                continue
             # Looked at when the next attempt would be due, as the service does.
             if at - entry["published"] > lifetime_s:
                 self._give_up(found, id_, at, "TimeToLiveExceeded")
-        left = {id_: entry for id_, entry in due.items() if id_ in pending_of(found)}
-        for schema, ids in _batches(found, left):
-            self._send(found, schema, ids, at)
+            else:
+                due[id_] = entry
+        for schema, batch in _batches(found, due):
+            self._send(found, schema, batch, at)
 
     def _send(self, subscription: Resource, schema: str, ids: list[str], at: float) -> None:
         batch = str(uuid.uuid4())
@@ -121,33 +129,31 @@ class Deliveries:
         body = json.dumps(events[0] if is_single else events).encode()
         url = subscriptions.endpoint(self._world, subscription)
         over = at + retries.ANSWER_WINDOW_S
-        self._world.scheduler.at(over, "event_grid.window_over", subscription=subscription.id, batch=batch)
+        about = {"subscription": subscription.id, "batch": batch, "ids": ids}
+        self._world.scheduler.at(over, "event_grid.window_over", **about)
 
         async def exchange() -> None:
             answer = await self._webhooks.send(
                 "POST", url, headers, body, is_over=lambda: self._world.now() > over
             )
             self._under_way.pop(batch, None)
-            self._world.scheduler.at(
-                self._world.now(),
-                "event_grid.answered",
-                subscription=subscription.id,
-                batch=batch,
-                status=answer.status,
-            )
+            self._world.scheduler.at(self._world.now(), "event_grid.answered", **about, status=answer.status)
 
         self._under_way[batch] = asyncio.get_running_loop().create_task(exchange())
 
-    def _window_over(self, at: float, subscription: str, batch: str) -> None:
+    def _window_over(self, at: float, subscription: str, batch: str, ids: list[str]) -> None:
         """For batches of a process that is gone; one of our own reports itself."""
         if batch not in self._under_way:
-            self._answered(at, subscription, batch, retries.TIMED_OUT_STATUS)
+            self._answered(at, subscription, batch, ids, retries.TIMED_OUT_STATUS)
 
-    def _answered(self, at: float, subscription: str, batch: str, status: int) -> None:
+    def _answered(self, at: float, subscription: str, batch: str, ids: list[str], status: int) -> None:
         found = self._world.store.get(subscription)
         if found is None:
             return
-        for id_, entry in [each for each in pending_of(found).items() if each[1]["batch"] == batch]:
+        for id_ in ids:
+            entry = pending_of(found).get(id_)
+            if entry is None or entry["batch"] != batch:
+                continue
             entry["batch"], entry["outcome"] = "", retries.outcome(status)
             self._log("event_delivery", at, found, entry, status=status, batch=batch, attempted=entry["last"])
             if status in retries.DELIVERED:
@@ -168,15 +174,19 @@ class Deliveries:
             window_s = retries.ANSWER_WINDOW_S if status == retries.TIMED_OUT_STATUS else 0.0
             wait_s = retries.delay_s(entry["attempts"], status, at_resource=at_resource)
             entry["due"] = entry["last"] + window_s + wait_s
-            self._world.scheduler.at(entry["due"], "event_grid.attempt", subscription=subscription.id)
+            self._attempt_at(entry["due"], subscription, [id_])
 
     def _release(self, subscription: Resource, published: float, at: float) -> None:
         """Let go what was held back for an event like this one to overtake it."""
-        held = [e for e in pending_of(subscription).values() if e["held"] and e["published"] <= published]
-        for entry in held:
-            entry["held"], entry["due"] = False, at
-        if held:
-            self._world.scheduler.at(at, "event_grid.attempt", subscription=subscription.id)
+        pending = pending_of(subscription)
+        ids = [
+            id_ for id_ in _held(subscription) if id_ in pending and pending[id_]["published"] <= published
+        ]
+        for id_ in ids:
+            _held(subscription).remove(id_)
+            pending[id_]["due"] = at
+        if ids:
+            self._attempt_at(at, subscription, ids)
 
     def _give_up(self, subscription: Resource, id_: str, at: float, reason: str) -> None:
         entry = pending_of(subscription).pop(id_)
@@ -203,6 +213,12 @@ class Deliveries:
 def pending_of(subscription: Resource) -> dict[str, _Entry]:
     owed: dict[str, _Entry] = subscription.state.setdefault("pending", {})
     return owed
+
+
+def _held(subscription: Resource) -> list[str]:
+    """Ids of deliveries that wait to be overtaken."""
+    ids: list[str] = subscription.state.setdefault("held", [])
+    return ids
 
 
 def _batches(subscription: Resource, due: dict[str, _Entry]) -> Iterator[tuple[str, list[str]]]:
