@@ -49,7 +49,7 @@ def _champion(name: str) -> str:
         raise NotFoundError(
             f"model {name} has no champion: {CONTAINER}/{name}/{CHAMPION}.json is not there; "
             "name a version in model.version, or make one champion",
-            code="ModelNotFound",
+            code="NoChampion",
         )
     return str(json.loads(alias)["version"])
 

@@ -11,6 +11,7 @@ from shared.domain import (
     audit,
     considering,
     cost,
+    gate,
     jobs,
     lease,
     ml_events,
@@ -41,6 +42,9 @@ SCORE_BATCH = Step("score_batch", scoring.ScoreRequest, scoring.RunOutcome)
 SCORE_SHARDS = Step("score_shards", scoring.BatchRequest, scoring.BatchOutcome)
 REAP_LEASES = Step("reap_leases", upkeep.ReapRequest, upkeep.ReapReport)
 RETRAIN = Step("retrain", retrain.RetrainRequest, retrain.RetrainOutcome)
+TRAIN_TRIALS = Step("train_trials", retrain.TrialsRequest, retrain.TrialsOutcome)
+TRAIN_CHUNK = Step("train_chunk", retrain.ChunkRequest, retrain.ChunkOutcome)
+EVALUATE_MODELS = Step("evaluate_models", retrain.EvaluateRequest, retrain.EvaluateOutcome)
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
@@ -66,6 +70,15 @@ WRITE_JOB = Step("write_job", scoring.WriteJobRequest, jobs.WrittenJob)
 PUBLISH_SCORES = Step("publish_scores", scoring.PublishRequest, scoring.Receipt)
 DISCARD_SCORES = Step("discard_scores", scoring.DiscardRequest, Nothing)
 RECORD_OUTCOME = Step("record_outcome", scoring.RunOutcome, Nothing)
+
+FREEZE_DATA = Step("freeze_data", retrain.RetrainRequest, retrain.FrozenData)
+PLAN_TRIALS = Step("plan_trials", retrain.PlanRequest, retrain.TrialPlan)
+WRITE_TRAIN_JOB = Step("write_train_job", retrain.TrainJobRequest, jobs.WrittenJob)
+READ_RESULTS = Step("read_results", retrain.ResultsQuery, retrain.TrialResults)
+WRITE_EVALUATION_JOB = Step("write_evaluation_job", retrain.EvaluationJobRequest, jobs.WrittenJob)
+JUDGE_MODELS = Step("judge_models", retrain.JudgeRequest, gate.Verdict)
+REGISTER_MODEL = Step("register_model", retrain.Registration, retrain.Registered)
+RECORD_RETRAINING = Step("record_retraining", retrain.RetrainOutcome, Nothing)
 
 OPEN_LEASE = Step("open_lease", lease.LeaseOpening, Nothing)
 CLOSE_LEASE = Step("close_lease", lease.LeaseClosing, Nothing)

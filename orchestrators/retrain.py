@@ -1,0 +1,391 @@
+"""Retraining: freeze the data, train challengers, judge the best of them against the champion, let the better one win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrators.jobs import Piece, Terms, run_jobs
+from orchestrators.machines import Tried, affordable_offers, check_headroom, on_machines, reasons_of
+from shared.domain import names
+from shared.domain.cost import Charge, RunCost
+from shared.domain.errors import (
+    AppError,
+    Cancelled,
+    Failure,
+    JobFailed,
+    NotFoundError,
+    from_failure,
+    to_failure,
+)
+from shared.domain.gate import Ruling, Verdict
+from shared.domain.jobs import WrittenJob
+from shared.domain.lease import Lease
+from shared.domain.offers import HeadroomReport, Offer
+from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
+from shared.domain.retrain import (
+    ChunkOutcome,
+    ChunkRequest,
+    EvaluateOutcome,
+    EvaluateRequest,
+    EvaluationJobRequest,
+    FrozenData,
+    JudgeRequest,
+    PlanRequest,
+    Registered,
+    Registration,
+    ResultsQuery,
+    RetrainOutcome,
+    RetrainRequest,
+    RetrainState,
+    TrainJobRequest,
+    TrialPlan,
+    TrialResults,
+    TrialsOutcome,
+    TrialsRequest,
+)
+from shared.durable import contracts
+from shared.durable.audit import AuditTrail
+from shared.durable.blueprint import orchestrator
+from shared.durable.flow import Flow, Steps
+
+CHUNK = 20  # jobs followed by one history: a thousand trials are fifty children, and no history grows with their number
+HANG_GRACE = timedelta(
+    minutes=10
+)  # the agent cuts a trial at its timeout; this long after, the agent hangs itself
+
+
+def _failed(outcome: RetrainOutcome) -> str | None:
+    return outcome.reason if outcome.state is RetrainState.FAILED else None
+
+
+@dataclass
+class _Run:
+    """What a run has learnt and spent so far, so that its outcome tells it however the run ends."""
+
+    request: RetrainRequest
+    started: datetime
+    champion: ModelRef | None = None
+    offers: tuple[str, ...] = ()
+    charges: list[Charge] = field(default_factory=list)
+    remains: list[str] = field(default_factory=list)
+    results: TrialResults = field(default_factory=TrialResults)
+    verdict: Verdict | None = None
+    registered: Registered | None = None
+
+    def outcome(self, state: RetrainState, reason: str) -> RetrainOutcome:
+        request, best, registered = self.request, self.results.best, self.registered
+        return RetrainOutcome(
+            run=request.run,
+            workload=request.workload.name,
+            slot=request.slot,
+            state=state,
+            reason=reason,
+            verdict=self.verdict.ruling if self.verdict else "",
+            champion=str(self.champion or ""),
+            challenger=best.trial if best else "",
+            registered=str(registered.model) if registered else "",
+            deployment=registered.deployment if registered else "",
+            table=self.verdict.rows if self.verdict else (),
+            trials=self.results.shown,
+            trials_valid=self.results.valid,
+            trials_failed=self.results.failed + self.results.missing,
+            cause=request.cause,
+            evidence=request.evidence,
+            usd=RunCost.of(request.run, tuple(self.charges)).usd,
+            charges=tuple(self.charges),
+            offers=self.offers,
+            teardown="Degraded" if self.remains else "Clean",
+            remains=tuple(self.remains),
+            started=self.started,
+        )
+
+
+@orchestrator(contracts.RETRAIN, fails=_failed)
+def retrain(flow: Flow, request: RetrainRequest) -> Steps[RetrainOutcome]:
+    """Retrain a model once.
+
+    1. Fix the champion and freeze the data. Columns that changed, or nothing new: stop before anything is bought.
+    2. Choose an offer that has room and fits the budget, or fail at no cost.
+    3. Train the trials, in lanes of machines of their own; what they came to is in their records.
+    4. Judge the best trial and the champion on the same frozen test set. What cannot be proved leaves the champion.
+    5. Register the winner with its lineage, make it champion, ask for its deployment.
+    6. Record the outcome and the cost, whatever happened.
+    """
+    trail = AuditTrail(flow, who=request.started_by)
+    run = _Run(request, started=flow.now)
+    yield from trail.write("run started", request.run, why=request.reason)
+    try:
+        outcome = yield from _retrain(flow, trail, run)
+    except AppError as error:
+        state = RetrainState.CANCELLED if isinstance(error, Cancelled) else RetrainState.FAILED
+        outcome = run.outcome(state, f"{type(error).__name__}: {error}")
+    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))
+    yield from trail.write("run ended", request.run, why=outcome.reason, after=outcome.state)
+    outcome = outcome.model_copy(update={"ended": flow.now, "audit_head": trail.head})
+    yield from flow.call(contracts.RECORD_RETRAINING, outcome)
+    flow.status(outcome.state, spent_usd=outcome.usd, notes=outcome.offers)
+    return outcome
+
+
+def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
+    request = run.request
+    workload = request.workload
+    flow.status("freezing data", waiting_for=f"the list of {workload.data.container}/{workload.data.prefix}")
+    run.champion = yield from _champion(flow, workload.model.name)
+    data = yield from flow.call(contracts.FREEZE_DATA, request)
+    if data.new_blobs < workload.data.min_new_blobs:
+        return run.outcome(
+            RetrainState.DEFERRED,
+            f"{data.new_blobs} blobs are new to {run.champion}, data.minNewBlobs is {workload.data.min_new_blobs}; "
+            "nothing was bought",
+        )
+    plan = yield from flow.call(contracts.PLAN_TRIALS, PlanRequest(request=request, data=data))
+
+    machines = min(workload.compute.instances, workload.trials.concurrency, plan.jobs)
+    report = yield from check_headroom(flow, workload.compute, machines=machines)
+    run.offers = reasons_of(report)
+    offers = affordable_offers(report, workload.limits, machines=machines)
+    stopped = yield from _train(flow, run, data, plan, report, offers, machines)
+
+    run.results = yield from flow.call(
+        contracts.READ_RESULTS, ResultsQuery(request=request, plan=plan, usd_per_hour=offers[0].usd_per_hour)
+    )
+    best = run.results.best
+    if best is None or run.results.valid < workload.trials.min_valid:
+        few = f"{run.results.valid} of {plan.count} trials are valid, trials.minValid is {workload.trials.min_valid}"
+        return run.outcome(
+            RetrainState.INCONCLUSIVE, f"{few}{'; ' + stopped if stopped else ''}; the champion stays"
+        )
+
+    evaluate = EvaluateRequest(
+        request=request, data=data, challenger=best.trial, champion=run.champion, offers=offers
+    )
+    yield from _evaluate(flow, run, evaluate)
+    run.verdict = yield from flow.call(
+        contracts.JUDGE_MODELS, JudgeRequest(request=request, champion=run.champion)
+    )
+    yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)
+    if run.verdict.ruling is not Ruling.PROMOTE:
+        state = RetrainState.REJECTED if run.verdict.ruling is Ruling.REJECTED else RetrainState.INCONCLUSIVE
+        return run.outcome(state, f"{run.verdict.reason}; the champion stays")
+    return (yield from _promote(flow, trail, run, data))
+
+
+def _champion(flow: Flow, model: str) -> Steps[ModelRef | None]:
+    """The version that is challenged; None for a model that has none yet."""
+    try:
+        return (yield from flow.call(contracts.READ_MODEL, ModelQuery(name=model, version=CHAMPION)))
+    except NotFoundError as error:
+        if error.code != "NoChampion":
+            raise
+        return None
+
+
+def _train(
+    flow: Flow,
+    run: _Run,
+    data: FrozenData,
+    plan: TrialPlan,
+    report: HeadroomReport,
+    offers: tuple[Offer, ...],
+    machines: int,
+) -> Steps[str]:
+    """Train the plan's jobs: in one lane on a cluster's nodes, or a lane for each machine.
+
+    Gives why trials were left out. A lane that failed is a reason too, as long as another did its part.
+    """
+    flow.status("training", waiting_for=f"{plan.count} trials on {machines} machines")
+    lanes = 1 if report.shares_machine else machines
+    share = -(-plan.jobs // lanes)
+    window = run.request.workload.trials.concurrency if report.shares_machine else 1
+    requests = [
+        TrialsRequest(
+            request=run.request, data=data, plan=plan, offers=offers, lane=lane,
+            start=lane * share, stop=min((lane + 1) * share, plan.jobs),
+            nodes=machines if report.shares_machine else 1, window=window,
+        )
+        for lane in range(lanes)
+        if lane * share < plan.jobs
+    ]  # fmt: skip
+    outcomes = yield from flow.gather(contracts.TRAIN_TRIALS, requests, lambda lane: lane.instance_id)
+    for each in outcomes:
+        _account(run, each.value)
+    errors = [o.error for o in outcomes if o.error]
+    errors += [from_failure(o.value.failure) for o in outcomes if o.value and o.value.failure]
+    if cancelled := [error for error in errors if isinstance(error, Cancelled)]:
+        raise cancelled[0]
+    if len(errors) == len(requests):
+        raise errors[0]
+    reasons = [o.value.stopped for o in outcomes if o.value and o.value.stopped] + [str(e) for e in errors]
+    return "; ".join(reasons[:3])
+
+
+def _evaluate(flow: Flow, run: _Run, request: EvaluateRequest) -> Steps[None]:
+    roles = "champion and challenger" if request.champion else "the first model"
+    flow.status("evaluating", waiting_for=f"{roles} on {request.data.test_blobs} frozen blobs")
+    (outcome,) = yield from flow.gather(contracts.EVALUATE_MODELS, [request], lambda each: each.instance_id)
+    _account(run, outcome.value)
+    if outcome.error:
+        raise outcome.error
+    if outcome.value and outcome.value.failure:
+        raise from_failure(outcome.value.failure)
+
+
+def _account(run: _Run, outcome: TrialsOutcome | EvaluateOutcome | None) -> None:
+    if outcome is not None:
+        run.charges += outcome.charges
+        run.remains += outcome.remains
+
+
+def _promote(flow: Flow, trail: AuditTrail, run: _Run, data: FrozenData) -> Steps[RetrainOutcome]:
+    best, verdict = run.results.best, run.verdict
+    assert best is not None and verdict is not None
+    flow.status("registering", waiting_for=f"trial {best.trial} to be registered and read back")
+    run.registered = yield from flow.call(
+        contracts.REGISTER_MODEL,
+        Registration(request=run.request, data=data, trial=best, champion=run.champion, verdict=verdict),
+    )
+    before, after = str(run.champion or "absent"), str(run.registered.model)
+    yield from trail.write("champion changed", run.registered.model.name, before=before, after=after)
+    note = f"; {run.registered.note}" if run.registered.note else ""
+    return run.outcome(RetrainState.COMPLETED, f"{verdict.reason}{note}")
+
+
+@orchestrator(contracts.TRAIN_TRIALS)
+def train_trials(flow: Flow, trials: TrialsRequest) -> Steps[TrialsOutcome]:
+    """Train a lane's jobs on one machine or cluster, on another if it cannot be had or is lost.
+
+    Trials that have a record stay as they are. Gives the error as part of the outcome, with what was spent.
+    """
+    trail = AuditTrail(flow, who=trials.request.started_by)
+    stopped: list[str] = []
+    until = flow.now + trials.request.workload.limits.deadline
+    tried = yield from on_machines(
+        flow,
+        trail,
+        trials.offers,
+        lambda offer, epoch: _lease(flow, trials.request, "train", trials.lane, offer, epoch, trials.nodes),
+        lambda lease: _train_chunks(flow, trials, lease, until, stopped),
+    )
+    return TrialsOutcome(
+        lane=trials.lane,
+        charges=tuple(tried.charges),
+        remains=tuple(tried.remains),
+        stopped=stopped[-1] if stopped else "",
+        failure=_failure(tried),
+    )
+
+
+def _train_chunks(
+    flow: Flow, trials: TrialsRequest, lease: Lease, until: datetime, stopped: list[str]
+) -> Steps[None]:
+    """One chunk after the other, each in a child of its own. Raises what ended the machine."""
+    until = min(until, _money_ends(flow.now, trials, lease))
+    for start in range(trials.start, trials.stop, CHUNK):
+        chunk = ChunkRequest(
+            trials=trials, lease=lease, start=start, stop=min(start + CHUNK, trials.stop), until=until
+        )
+        done, total = start - trials.start, trials.stop - trials.start
+        flow.status(
+            "training", waiting_for=f"jobs {done} to {done + chunk.stop - start} of {total}", lease=lease.id
+        )
+        (outcome,) = yield from flow.gather(contracts.TRAIN_CHUNK, [chunk], lambda each: each.instance_id)
+        if outcome.error:
+            raise outcome.error
+        assert outcome.value is not None
+        if outcome.value.lost:
+            raise from_failure(outcome.value.lost)
+        if outcome.value.stopped:
+            stopped.append(outcome.value.stopped)
+        if flow.now >= until:
+            break
+
+
+def _money_ends(now: datetime, trials: TrialsRequest, lease: Lease) -> datetime:
+    """When the lane has spent its share of the budget, at its offer's price. A tenth is kept for judging the models."""
+    limits, price = trials.request.workload.limits, lease.offer.usd_per_hour * lease.nodes
+    if limits.budget_usd is None or price <= 0:
+        return now + limits.ttl
+    lanes = -(-trials.plan.jobs // max(trials.stop - trials.start, 1))
+    return now + min(timedelta(hours=0.9 * limits.budget_usd / lanes / price), limits.ttl)
+
+
+@orchestrator(contracts.TRAIN_CHUNK)
+def train_chunk(flow: Flow, chunk: ChunkRequest) -> Steps[ChunkOutcome]:
+    """Train some jobs on the lane's machine, a window of them at once. A trial that fails hides no other.
+
+    What ends the machine or the run comes back as `lost`; the lane releases.
+    """
+    trials, lease = chunk.trials, chunk.lease
+    workload = trials.request.workload
+    trail = AuditTrail(flow, who=trials.request.started_by)
+
+    def piece(index: int) -> Piece:
+        def write(attempt: int) -> Steps[WrittenJob]:
+            request = TrainJobRequest(trials=trials, index=index, attempt=attempt, epoch=lease.epoch)
+            return (yield from flow.call(contracts.WRITE_TRAIN_JOB, request))
+
+        return Piece(write, unit="trials")
+
+    def may_begin() -> str:
+        return "the time or the budget for training is used up" if flow.now >= chunk.until else ""
+
+    longest = workload.trials.timeout * trials.plan.per_job + HANG_GRACE
+    terms = Terms(
+        deadline=max(chunk.until, flow.now) + longest,
+        phase="training",
+        window=trials.window,
+        may_begin=may_begin,
+        each_within=longest,
+    )
+    pieces = [piece(index) for index in range(chunk.start, chunk.stop)]
+    try:
+        return ChunkOutcome(stopped=(yield from run_jobs(flow, trail, lease, pieces, terms)))
+    except JobFailed as error:  # its trials have no record and count as missing
+        return ChunkOutcome(stopped=error.message)
+    except AppError as error:
+        return ChunkOutcome(lost=to_failure(error))
+
+
+@orchestrator(contracts.EVALUATE_MODELS)
+def evaluate_models(flow: Flow, evaluate: EvaluateRequest) -> Steps[EvaluateOutcome]:
+    """Judge on one machine, on another if it cannot be had or is lost. What was found is in the run's evaluation."""
+    trail = AuditTrail(flow, who=evaluate.request.started_by)
+    tried = yield from on_machines(
+        flow,
+        trail,
+        evaluate.offers,
+        lambda offer, epoch: _lease(flow, evaluate.request, "evaluate", 0, offer, epoch, 1),
+        lambda lease: _run_evaluation(flow, trail, evaluate, lease),
+    )
+    return EvaluateOutcome(
+        charges=tuple(tried.charges), remains=tuple(tried.remains), failure=_failure(tried)
+    )
+
+
+def _run_evaluation(flow: Flow, trail: AuditTrail, evaluate: EvaluateRequest, lease: Lease) -> Steps[str]:
+    def write(attempt: int) -> Steps[WrittenJob]:
+        request = EvaluationJobRequest(evaluate=evaluate, epoch=lease.epoch, attempt=attempt)
+        return (yield from flow.call(contracts.WRITE_EVALUATION_JOB, request))
+
+    terms = Terms(deadline=flow.now + evaluate.request.workload.limits.deadline, phase="evaluating")
+    return (yield from run_jobs(flow, trail, lease, [Piece(write, unit="models")], terms))
+
+
+def _lease(
+    flow: Flow, request: RetrainRequest, role: str, ordinal: int, offer: Offer, epoch: int, nodes: int
+) -> Lease:
+    return Lease(
+        id=names.lease_id(request.run, role, ordinal),
+        owner=request.run,
+        epoch=epoch,
+        platform=request.workload.compute.platform,
+        offer=offer,
+        deadline=flow.now + request.workload.limits.ttl,
+        nodes=nodes,
+    )
+
+
+def _failure(tried: Tried) -> Failure | None:
+    return to_failure(tried.error) if tried.error else None
