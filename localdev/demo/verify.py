@@ -36,7 +36,7 @@ def verify(world: World, workload: BatchScoring, report: dict[str, Any]) -> list
     return [
         *_scores(service, workload, outcome),
         *_machines(world, outcome),
-        *_books(world, service, report["id"], outcome),
+        *books(world, service, report["id"], outcome),
     ]
 
 
@@ -80,7 +80,7 @@ def _machines(world: World, outcome: dict[str, Any]) -> list[Check]:
     ]  # fmt: skip
 
 
-def _books(world: World, service: Any, run: str, outcome: dict[str, Any]) -> list[Check]:
+def books(world: World, service: Any, run: str, outcome: dict[str, Any]) -> list[Check]:
     _, leases = world.api("leases")
     state = service.get_container_client("muster")
     records = [_read(state, b.name) for b in state.list_blobs(f"audit/{run}/")]

@@ -40,7 +40,7 @@ class World:
         self._simulator = Simulator(clock=clock, state=self.state / "azure")
         self._workloads = workloads
         self._runner: subprocess.Popen[str] | None = None
-        self.url = self.key = self._system_key = ""
+        self.url = self.key = self._system_key = self._event_grid_key = ""
 
     def __enter__(self) -> Self:
         self._simulator.__enter__()
@@ -97,10 +97,14 @@ class World:
             raise RuntimeError(f"the app did not start; see {log.name}")
         threading.Thread(target=_drain, args=(self._runner.stdout, log), daemon=True).start()
         record = json.loads(keys.read_text())
-        self.key, self._system_key = (
-            record["functionKeys"]["default"],
-            record["systemKeys"]["durabletask_extension"],
-        )
+        self.key = record["functionKeys"]["default"]
+        self._system_key = record["systemKeys"]["durabletask_extension"]
+        self._event_grid_key = record["systemKeys"]["eventgrid_extension"]
+
+    def subscribe_events(self) -> None:
+        """Have Event Grid deliver the workspace's events to the app, as infra/ would."""
+        webhook = f"{self.url}/runtime/webhooks/EventGrid?functionName=ml_event&code={self._event_grid_key}"
+        self.control.subscribe(webhook, name="muster")
 
     def terminate(self, instance_id: str) -> None:
         """End an instance by the host's own management API, which runs no clean-up: what an operator should not do."""
