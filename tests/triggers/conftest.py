@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from tests.events.retrainings import retraining
 from tests.support.estate import Estate, declaration, estate
 
 LOCAL = {"platform": "local"}
@@ -18,6 +19,11 @@ DECLARATIONS = [
     declaration("held", compute=LOCAL),
     declaration("no-model", compute=LOCAL, model={"name": "unheard-of"}),
     declaration("steals-records", compute=LOCAL, output={"container": "muster"}),
+    retraining("retrains", monitor="retrains-monitor"),
+    retraining("by-hand", monitor="by-hand-monitor"),
+    retraining(
+        "lacks-data", monitor="lacks-monitor", trigger={"readyWithin": "PT10M"}, data={"minNewBlobs": 1}
+    ),
 ]
 
 

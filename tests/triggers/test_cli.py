@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def test_what_cannot_be_run_is_refused_with_what_can(muster: Muster) -> None:
     said = muster("run", "nightlyy")
     assert (said.status, said.out) == (1, "")
     assert said.err == (
-        "muster: Not found: no workload 'nightlyy' is deployed; there are: held, nightly, no-model, scored\n"
+        "muster: Not found: no workload 'nightlyy' is deployed; there are: "
+        "by-hand, held, lacks-data, nightly, no-model, retrains, scored\n"
     )
     said = muster("run", "nightly", "--slot", "yesterday")
     assert said.status == 1
@@ -188,12 +190,98 @@ def test_explain_of_a_failed_run_says_why_and_what_it_cost(world: Estate, muster
     assert "\n  teardown     Clean\n" in text
 
 
-@pytest.mark.parametrize("run", ["score-scored-manual-ffffffffffffffff", "scored", "../leases", "a b"])
+@pytest.mark.parametrize("run", ["score-scored-manual-ffffffffffffffff", "../leases", "a b"])
 def test_a_run_that_is_not_there_is_said_to_be_not_there(muster: Muster, run: str) -> None:
     for command in ("explain", "cancel"):
         said = muster(command, run)
         assert said.status == 1
         assert said.err.startswith("muster: Not found: no run ")
+
+
+def test_a_workload_is_no_run_and_scoring_decides_about_nothing(muster: Muster) -> None:
+    assert muster("cancel", "scored").err.startswith("muster: Not found: no run ")
+    said = muster("explain", "scored")
+    assert said.status == 1
+    assert (
+        "scored is a BatchScoring: it decides about no events; workloads that do: by-hand, lacks-data, retrains"
+        in said.err
+    )
+
+
+class TestWhenNothingRuns:
+    """The hub's file is all there is: a copy of the app's, which no process has open, and no address of an app."""
+
+    @pytest.fixture(scope="class")
+    def ran(self, world: Estate) -> Ran:
+        world.land("scored", 2)
+        return world.score("scored", key="offline")
+
+    @pytest.fixture
+    def hub(self, world: Estate, ran: Ran, tmp_path: Path) -> Path:
+        with (
+            closing(sqlite3.connect(world.world.state / "hub.sqlite")) as live,
+            closing(sqlite3.connect(tmp_path / "hub.sqlite")) as copy,
+        ):
+            live.backup(copy)
+        return tmp_path / "hub.sqlite"
+
+    def test_the_hub_file_tells_the_runs(self, world: Estate, ran: Ran, hub: Path, tmp_path: Path) -> None:
+        said = Muster(tmp_path)("runs", "--hub", str(hub), "--json").json
+        _, live = world.world.api("runs")
+        ended = {run["id"]: run for run in live["runs"] if run["state"] not in ("Running", "Pending")}
+        shown = {run["id"]: run for run in said["runs"]}
+        assert ran.id in shown
+        assert ended.keys() <= shown.keys()
+        assert all(ended[id_].items() >= shown[id_].items() for id_ in ended)
+        assert Muster(tmp_path).ok("runs", "--hub", "hub.sqlite").splitlines()[0].split() == [
+            "RUN", "STATE", "PHASE", "CREATED"
+        ]  # fmt: skip
+
+    def test_the_hub_file_explains_a_run(self, ran: Ran, hub: Path, tmp_path: Path) -> None:
+        text = Muster(tmp_path).ok("explain", ran.id, "--hub", str(hub))
+        assert text.startswith(f"{ran.id}: Completed, ")
+        assert "listed = 2 scored + 0 quarantined, 80 rows\n" in text
+
+    def test_the_hub_file_says_why_a_run_failed(self, world: Estate, hub: Path, tmp_path: Path) -> None:
+        failed = world.score("no-model", key="offline")
+        fresh = tmp_path / "later.sqlite"
+        with (
+            closing(sqlite3.connect(world.world.state / "hub.sqlite")) as live,
+            closing(sqlite3.connect(fresh)) as copy,
+        ):
+            live.backup(copy)
+        text = Muster(tmp_path).ok("explain", failed.id, "--hub", str(fresh))
+        assert text.startswith(f"{failed.id}: Failed, ")
+        assert "  error        " in text and "unheard-of" in text
+
+    def test_reading_leaves_the_file_as_it_was(self, hub: Path, tmp_path: Path) -> None:
+        before = hub.read_bytes()
+        Muster(tmp_path).ok("runs", "--hub", str(hub))
+        assert hub.read_bytes() == before
+
+    def test_beside_a_running_app_the_file_can_be_read_too(
+        self, world: Estate, ran: Ran, tmp_path: Path
+    ) -> None:
+        assert ran.id in Muster(tmp_path).ok("runs", "--hub", str(world.world.state / "hub.sqlite"))
+
+    @pytest.mark.parametrize(("content", "said"), [
+        (None, "No such file or directory"), (b"", "is no task hub of version 1"),
+        (b"not a database" * 99, "cannot be read"),
+    ])  # fmt: skip
+    def test_what_is_no_hub_is_said_to_be_none(
+        self, tmp_path: Path, content: bytes | None, said: str
+    ) -> None:
+        path = tmp_path / "other.sqlite"
+        if content is not None:
+            path.write_bytes(content)
+        answer = Muster(tmp_path)("runs", "--hub", str(path))
+        assert (answer.status, answer.out) == (1, "")
+        assert said in answer.err
+
+    def test_a_run_that_the_file_does_not_know_is_not_there(self, hub: Path, tmp_path: Path) -> None:
+        said = Muster(tmp_path)("explain", "score-scored-manual-ffffffffffffffff", "--hub", str(hub))
+        assert said.status == 1
+        assert "knows no run" in said.err
 
 
 def test_without_an_app_it_says_how_to_name_one(tmp_path: Path) -> None:
