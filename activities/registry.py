@@ -1,12 +1,15 @@
-"""Models in the registry."""
+"""Models in the registry: which version is meant, and a new one with where it came from."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from shared.azure import blob
+from shared.azure import blob, ledger, ml_registry, model_store
 from shared.domain.errors import NotFoundError, SpecError
+from shared.domain.ml_events import OWN
 from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
+from shared.domain.retrain import Registered, Registration
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 
@@ -69,3 +72,88 @@ def _card(prefix: str, what: str) -> dict[str, object]:
         )
     card: dict[str, object] = json.loads(data)
     return card
+
+
+@activity(contracts.REGISTER_MODEL)
+def register_model(registration: Registration) -> Registered:
+    """Make the run's challenger a version, put it in Azure ML's registry, crown it, and ask for its deployment.
+
+    Safe to repeat at any point: the version is the run's own from its lineage on, and each step finds what was done.
+    If another version was made champion since the run began, this one is registered and not promoted.
+    """
+    run, name = registration.request.run, registration.request.workload.model.name
+    record = ledger.read(f"runs/{run}/trials/{registration.trial.trial}.json")
+    if record is None or not record.get("model"):
+        raise NotFoundError(
+            f"trial {registration.trial.trial} of {run} has no model on record", code="TrialNotFound"
+        )
+    lineage = _lineage(registration, record)
+    version = model_store.claim_version(name, lineage)
+    card = model_store.read_card(record["model"])
+    trained = {**(card.get("trained") or {}), "run": run, "trial": registration.trial.trial}
+    metrics = {**(card.get("metrics") or {}), **record["metrics"]}
+    model = model_store.store_model(
+        name, version, record["model"], {**card, "metrics": metrics, "trained": trained}
+    )
+    in_azure_ml = ml_registry.register_version(
+        name, version, container=model.container, prefix=model.prefix, tags=_tags(lineage),
+        description=f"Trained by {run}: {registration.verdict.reason}"[:500],
+    )  # fmt: skip
+    notes = [] if in_azure_ml else [ml_registry.NO_WORKSPACE]
+    if not model_store.crown(name, version, before=registration.champion):
+        before = str(registration.champion or "no version")
+        notes.append(f"{model} is registered and not promoted: {before} is not champion any more")
+        return Registered(model=model, promoted=False, note="; ".join(notes))
+    return Registered(
+        model=model, promoted=True, deployment=_ask_for_deployment(registration, model), note="; ".join(notes)
+    )
+
+
+def _lineage(registration: Registration, record: dict[str, Any]) -> dict[str, Any]:
+    """Where a version came from: data, code, parameters, what it was compared with, and what asked for it."""
+    request, trial = registration.request, registration.trial
+    job = ledger.read(f"runs/{request.run}/jobs/{record['job']}.json") or {}
+    return {
+        "run": request.run,
+        "workload": request.workload.name,
+        "trial": trial.trial,
+        "parameters": record["parameters"],
+        "metrics": record["metrics"],
+        "data": registration.data.manifest.model_dump(mode="json"),
+        "code": job.get("code"),
+        "sha256": record["model"]["sha256"],
+        "champion": str(registration.champion) if registration.champion else None,
+        "verdict": registration.verdict.model_dump(mode="json"),
+        "startedBy": request.started_by,
+        "cause": request.cause,
+        "evidence": list(request.evidence),
+    }
+
+
+def _tags(lineage: dict[str, Any]) -> dict[str, str]:
+    """What Azure ML shows of a version. `causedBy` is how its ModelRegistered event is known as our own doing."""
+    return {
+        "run": lineage["run"],
+        "trial": lineage["trial"],
+        "dataDigest": lineage["data"]["sha256"],
+        "codeDigest": (lineage["code"] or {}).get("sha256", ""),
+        "modelDigest": lineage["sha256"],
+        "causedBy": f"{OWN} {lineage['cause'] or lineage['startedBy']}",
+        **{f"metric.{name}": f"{value:.6g}" for name, value in sorted(lineage["metrics"].items())[:10]},
+    }
+
+
+def _ask_for_deployment(registration: Registration, model: ModelRef) -> str:
+    """Put the request on record, where a deployment takes it up; "" if none was declared. Gives the record's path."""
+    request, deploy = registration.request, registration.request.workload.deploy
+    if deploy is None:
+        return ""
+    path = f"deployments/requests/{request.run}.json"
+    ledger.create(
+        path,
+        {
+            "run": request.run, "workload": deploy.workload, "model": model.model_dump(mode="json"),
+            "cause": request.cause, "startedBy": request.started_by,
+        },
+    )  # fmt: skip
+    return path
