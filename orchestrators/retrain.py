@@ -246,6 +246,8 @@ def _promote(flow: Flow, trail: AuditTrail, run: _Run, data: FrozenData) -> Step
         contracts.REGISTER_MODEL,
         Registration(request=run.request, data=data, trial=best, champion=run.champion, verdict=verdict),
     )
+    if not run.registered.promoted:
+        return run.outcome(RetrainState.INCONCLUSIVE, run.registered.note)
     before, after = str(run.champion or "absent"), str(run.registered.model)
     yield from trail.write("champion changed", run.registered.model.name, before=before, after=after)
     note = f"; {run.registered.note}" if run.registered.note else ""
