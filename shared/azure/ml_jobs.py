@@ -41,9 +41,10 @@ _STATES = {
 _TRACKING = re.compile(r"azureml://(?P<host>[a-z0-9-]+\.api\.azureml\.(?:ms|cn|us))/mlflow/", re.IGNORECASE)
 _EXIT_CODE = re.compile(r"exit(?:ed)?(?: with)?(?: status)? code:? (?P<code>-?\d+)", re.IGNORECASE)
 _NODE_LOST = re.compile(
-    r"preempt|evict|node (?:is |was )?(?:lost|unusable|unhealthy|deallocated)", re.IGNORECASE
+    r"preempt|evict|node ?(?:is |was )?(?:lost|unusable|unhealthy|deallocated)", re.IGNORECASE
 )
 _TIMED_OUT = re.compile(r"time(?:d |-)?out|max(?:imum)? run duration", re.IGNORECASE)
+_SIGNALLED = 128  # a shell tells an end by signal 9 as exit status 137
 
 
 def job_name(lease: Lease, job: str) -> str:
@@ -142,15 +143,18 @@ def explained(look: JobLook, details: Mapping[str, Any]) -> JobLook:
     """A look at a job that did not succeed, with the reasons of its run: exit code, time limit, or a node taken away."""
     code, message = _error_of(details)
     found = _EXIT_CODE.search(message)
+    status = int(found["code"]) if found else None
+    if status is not None and status > _SIGNALLED:
+        status = _SIGNALLED - status
     state = look.state
     if state is JobState.CANCELED and _TIMED_OUT.search(f"{code} {message}"):
         state = JobState.TIMED_OUT
     return look.model_copy(
         update={
             "state": state,
-            "exit_code": int(found["code"]) if found else None,
+            "exit_code": status,
             "message": ": ".join(text for text in (code, message[-1000:]) if text),
-            "preempted": not found and bool(_NODE_LOST.search(f"{code} {message}")),
+            "preempted": status is None and bool(_NODE_LOST.search(f"{code} {message}")),
         }
     )
 

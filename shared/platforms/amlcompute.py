@@ -26,7 +26,7 @@ from shared.platforms.base import Platform
 
 logger = logging.getLogger(__name__)
 
-# Where ARM names no time of its own. A cluster without nodes is made in seconds; nodes take one to five minutes.
+# Where ARM names no time of its own; a release is looked at no sooner. A cluster without nodes is made in seconds.
 CREATE_POLL_S = 15.0
 RELEASE_POLL_S = 20.0
 JOB_POLL_S = 30.0
@@ -91,7 +91,7 @@ class AmlCompute:
             for job in ml_clusters.running_jobs(name):
                 if not ledger.read_progress(lease.owner, ml_jobs.job_id(lease, job)).is_last_word:
                     _cancel(job)
-        return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
+        return Operation(poll_after_s=max(seen.poll_after_s(RELEASE_POLL_S), RELEASE_POLL_S))
 
     def begin_delete(self, lease: Lease) -> Operation | None:
         """Delete the cluster with all its nodes. None if it is gone."""
@@ -103,7 +103,7 @@ class AmlCompute:
         if not _is_deleting(seen):
             seen = ml_clusters.begin_delete_cluster(name)
             logger.info("deletion begun", extra=_log(lease, seen))
-        return Operation(poll_after_s=seen.poll_after_s(RELEASE_POLL_S))
+        return Operation(poll_after_s=max(seen.poll_after_s(RELEASE_POLL_S), RELEASE_POLL_S))
 
     def list_remains(self, lease: Lease) -> tuple[OwnedResource, ...]:
         """The cluster is all there is: nodes and their disks are within it."""

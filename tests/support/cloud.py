@@ -126,7 +126,7 @@ class Cloud:
         """Wait, in real time, until the scripts on the lease's machine have ended. Azure is not asked."""
         pause = threading.Event()
         for _ in range(PATIENCE):
-            mine = [e for e in self.control.events() if lease.id in str(e.get("resource_id")).lower()]
+            mine = [e for e in self.control.events() if key(lease) in str(e.get("resource_id")).lower()]
             started = sum(e["type"] == "script_started" for e in mine)
             if started and started == sum(e["type"] == "script_ended" for e in mine):
                 return
@@ -150,7 +150,7 @@ class Cloud:
 
     def faults(self, *faults: dict[str, Any], lease: Lease | None = None) -> None:
         """Arm faults, for one lease's machine only if one is given."""
-        only = {"resource": f"*{lease.id}*"} if lease else {}
+        only = {"resource": f"*{key(lease)}*"} if lease else {}
         self.control.add_faults(*({**only, **fault} for fault in faults))
 
     def requests(self, lease: Lease | None = None, *, since: int = 0) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ class Cloud:
         return [
             event
             for event in self.control.events(since=since)
-            if event["type"] == "request" and (lease is None or lease.id in json.dumps(event))
+            if event["type"] == "request" and (lease is None or key(lease) in json.dumps(event))
         ]
 
     def mark(self) -> int:
@@ -167,21 +167,30 @@ class Cloud:
         return int(events[-1]["seq"]) if events else 0
 
     def resources(self, lease: Lease) -> list[str]:
-        """Ids of everything that exists under a lease, as Azure knows it."""
-        return sorted(each["id"] for each in self.control.resources() if lease.id in each["id"].lower())
+        """Ids of everything that exists under a lease, as Azure knows it; the records of its jobs stay for ever."""
+        return sorted(
+            each["id"]
+            for each in self.control.resources()
+            if key(lease) in each["id"].lower() and "/jobs/" not in each["id"]
+        )
 
     def billing(self, lease: Lease) -> list[dict[str, Any]]:
         """Meters of a lease that run."""
         return [
             line
             for line in self.control.bill()["lines"]
-            if line["ended"] is None and lease.id in line["resource_id"].lower()
+            if line["ended"] is None and key(lease) in line["resource_id"].lower()
         ]
 
     def _sent[T](self, send: Callable[[], T]) -> T:
         operation = self.until(send, lambda _: True)
         self.pass_time(getattr(operation, "poll_after_s", 0.0))
         return operation
+
+
+def key(lease: Lease) -> str:
+    """What every name made for a lease has of its id: a cluster's has room for twelve digits."""
+    return lease.id[:12]
 
 
 def agent_zip() -> bytes:
