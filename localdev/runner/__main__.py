@@ -46,7 +46,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7071, metavar="N", help="0 takes a free port")
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--hub", type=Path, metavar="FILE", help="SQLite file that keeps durable state")
-    state.add_argument("--memory", action="store_true", help="keep durable state in memory (the default)")
+    state.add_argument("--memory", action="store_true", help="forget everything at the end (the default)")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="enforce access keys; made when absent")
     parser.add_argument("--clock", type=Path, metavar="FILE", help="shared virtual clock; made when absent")
     parser.add_argument("--quiet", action="store_true", help="log warnings and errors only")

@@ -79,6 +79,7 @@ def test_the_first_of_event_and_timer_wins(rig: Rig) -> None:
     by_event, by_timer = rig.start(app.event_or_timer, 600), rig.start(app.event_or_timer, 600)
     rig.client.raise_orchestration_event(by_event, "go", data="event")
     assert rig.output(by_event) == "event"
+    until(lambda: any(event.HasField("timerCreated") for event in rig.hub.history(by_timer)))
     rig.clock.advance(timedelta(minutes=10))
     assert rig.output(by_timer) == "timer"
 

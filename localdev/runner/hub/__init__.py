@@ -106,7 +106,8 @@ class TaskHub(InstanceManagement, EntityManagement):
 
         replaceable: whether the id of a finished instance may be started again ("NonRunning", as in Azure) or not.
         visibility_s: wall seconds after which work of a remote worker that went out of sight is given to another.
-        max_deliveries: an activity whose worker died this often fails with a reason. synchronous: see Store.
+        max_deliveries: an activity, a turn or an entity's operation over which its worker died this often fails
+        with a reason. synchronous: see Store.
         Raises HubLocked (says who has it), HubTooNew or HubDamaged; the file is then untouched.
         """
         return cls(

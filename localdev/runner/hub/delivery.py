@@ -38,8 +38,10 @@ class Delivery:
         self._queues, self._leases = self._out.queues, self._out.leases
 
     def load(self) -> None:
-        with self.store.reading() as sql:
-            self._queues.load(sql)
+        with self.store.lock:
+            self._out.suspects.load()
+            with self.store.reading() as sql:
+                self._queues.load(sql)
 
     def committed(self, tx: Transaction) -> None:
         if self._queues.apply(tx):
@@ -64,6 +66,7 @@ class Delivery:
             try:
                 with self._kept_on_failure(lease), self.store.transaction() as tx:
                     turns.complete(tx, self._out.histories, turn, response)
+                    self._out.suspects.survived(tx, turn.instance.key)
             except (InvalidMessage, ValueError, TypeError) as error:
                 self._drop(lease)
                 reason = f"the worker's answer was refused: {error}"
@@ -96,7 +99,10 @@ class Delivery:
                 logger.info("stale entity answer ignored")
                 return
             with self._kept_on_failure(lease), self.store.transaction() as tx:
-                entities.complete(tx, str(lease.subject), lease.work, result)
+                entity = str(lease.subject)
+                entities.complete(tx, entity, lease.work, result)
+                if self._out.suspects.deaths(entity):
+                    self._out.suspects.survived(tx, entity, more=bool(entities.waiting(tx.sql, entity)))
             self._drop(lease, answered=True)
 
     def abandon(self, token: str) -> None:
@@ -113,6 +119,10 @@ class Delivery:
                 self._uncount(held)
             for lease in held:
                 self._drop(lease)
+            if died:
+                self._out.suspects.died(
+                    lease.subject for lease in held if not isinstance(lease.work, ActivityRef)
+                )
 
     def expire_later(self, leases: list[Lease]) -> None:
         """Their worker is out of sight: if nothing is heard for `visibility_s`, somebody else gets them."""

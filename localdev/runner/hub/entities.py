@@ -199,6 +199,15 @@ def complete(tx: Transaction, entity: str, operations: list[Operation], result: 
     advance(tx, entity)
 
 
+def refuse(tx: Transaction, entity: str, operation: Operation, details: Any) -> None:
+    """Fail one operation without running it; the state stays."""
+    tx.sql.execute("DELETE FROM operation WHERE n = ?", (operation.n,))
+    if operation.caller is not None and operation.caller_generation is not None:
+        answer = _answer(tx.now, operation, None, details)
+        instances.post_result(tx, operation.caller, operation.caller_generation, answer)
+    advance(tx, entity)
+
+
 def _answer(now: int, operation: Operation, outcome: Any | None, whole_failure: Any | None) -> Any:
     request_id = operation.event.entityOperationCalled.requestId
     details = whole_failure

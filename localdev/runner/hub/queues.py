@@ -41,11 +41,12 @@ class Queues:
         final = ",".join(str(int(status)) for status in FINAL)
         waiting = sql.execute(
             "SELECT DISTINCT i.key FROM inbox JOIN instance i ON i.key = inbox.instance"
-            f" WHERE i.status NOT IN ({final}) AND i.start_at IS NULL ORDER BY i.key"
+            " LEFT JOIN suspect s ON s.subject = i.key"
+            f" WHERE i.status NOT IN ({final}) AND i.start_at IS NULL ORDER BY coalesce(s.deaths, 0), i.key"
         )
+        # Least suspected first: were it always the oldest, every early death would be counted against the same one.
         for (key,) in waiting.fetchall():
             self._queue_turn(key)
-        # Least suspected first: were it always the oldest, every early death would be counted against the same one.
         activities = sql.execute(
             "SELECT id, instance, name, version, deliveries FROM activity ORDER BY deliveries, id"
         )

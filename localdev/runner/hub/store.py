@@ -14,6 +14,7 @@ from localdev.clock import Clock
 
 from .errors import HubClosed, HubDamaged, HubError, HubFull, HubLocked
 from .holder import Holder
+from .in_hand import InHand
 from .schema import prepare, refuse_unusable
 
 _CHECKED_BYTES = 64_000_000
@@ -70,6 +71,7 @@ class Store:
         self._holder = Holder(path) if path else None
         try:
             self.sql = _connect(path, synchronous)
+            self.in_hand = InHand(path and path.with_name(path.name + ".inhand"))
         except BaseException:
             self._release()
             raise
@@ -111,6 +113,7 @@ class Store:
             if self._open:
                 self._open = False
                 self.sql.close()
+                self.in_hand.close()
                 self._release()
 
     def _release(self) -> None:

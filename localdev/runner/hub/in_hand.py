@@ -1,0 +1,66 @@
+"""What workers have in hand, on record for the case that the hub dies with them.
+
+An activity's deliveries are counted in the hub's file before it goes out. Turns are too many and too short for a
+transaction each; they are noted in a file beside it, by plain writes that outlive the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+Subject = int | str  # an instance's key, an entity's id
+
+_COMPACT_BYTES = 16_000
+
+
+class InHand:
+    """What workers hold at this moment, as lines `+subject` and `-subject` in a file; nothing for None.
+
+    Survives the death of the process, not that of the machine: a count that is too low costs one more try.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._held: set[Subject] = set()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600) if path else None
+        self._size = 0
+
+    def take_over(self) -> list[Subject]:
+        """What an earlier process held when it died; now forgotten here."""
+        if self._file is None:
+            return []
+        held: dict[Subject, None] = {}
+        lines = os.pread(self._file, os.fstat(self._file).st_size, 0).split(b"\n")
+        for line in lines[:-1]:  # the last one is empty, or was cut off by the death
+            subject = json.loads(line[1:])
+            if line[:1] == b"+":
+                held[subject] = None
+            else:
+                held.pop(subject, None)
+        os.ftruncate(self._file, 0)
+        return list(held)
+
+    def add(self, subject: Subject) -> None:
+        self._held.add(subject)
+        self._write(b"+", subject)
+
+    def remove(self, subject: Subject) -> None:
+        self._held.discard(subject)
+        self._write(b"-", subject)
+
+    def close(self) -> None:
+        """Write nothing more. What is still in hand stays on record, as after a death."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _write(self, sign: bytes, subject: Subject) -> None:
+        if self._file is None:
+            return
+        if self._size > _COMPACT_BYTES:
+            os.ftruncate(self._file, 0)
+            lines = b"".join(b"+%s\n" % json.dumps(held).encode() for held in self._held)
+            self._size = os.write(self._file, lines)
+        else:
+            self._size += os.write(self._file, b"%s%s\n" % (sign, json.dumps(subject).encode()))
