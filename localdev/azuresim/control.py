@@ -2,7 +2,7 @@
 
 GET /bill /resources /events?since=N&type=T /clock /faults /quotas; POST /clock/advance {seconds}, /clock/speed {speed},
 /faults {..} or [..] (adds), /evict/{vm}, /preempt/{cluster}, /quotas {region, family, limit, of: "ml" for those of
-Azure Machine Learning}; DELETE /faults.
+Azure Machine Learning}; DELETE /faults. Event Grid's part, below /event-grid, is in event_grid/control.py.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Control:
         self._call("DELETE", "/faults")
 
     def evict(self, vm: str) -> None:
+        """Evict a machine by its policy; of a cluster, by its name, one node."""
         self._call("POST", f"/evict/{vm}")
 
     def set_quota(self, region: str, family: str, limit: int) -> None:
@@ -273,11 +274,13 @@ class ControlApi:
                 self._world.scheduler.at(self._world.now(), "vm.preempt", vm=vm.id)
                 self._catch_up()
                 return web.json_response({"id": vm.id})
-        return web.json_response({"error": f"no virtual machine named {wanted}"}, status=404)
+        return self._preempt_node(wanted)
 
     async def _preempt(self, request: web.Request) -> web.Response:
         self._catch_up()
-        wanted = request.match_info["cluster"].casefold()
+        return self._preempt_node(request.match_info["cluster"].casefold())
+
+    def _preempt_node(self, wanted: str) -> web.Response:
         for compute in self._world.store.of_type(COMPUTES):
             if compute.name.casefold() != wanted or compute.properties["computeType"] != AML_COMPUTE:
                 continue
@@ -288,7 +291,7 @@ class ControlApi:
             self._world.scheduler.at(self._world.now(), "cluster.preempt", cluster=compute.id)
             self._catch_up()
             return web.json_response({"id": compute.id})
-        return web.json_response({"error": f"no compute cluster named {wanted}"}, status=404)
+        return web.json_response({"error": f"nothing named {wanted} can be evicted"}, status=404)
 
     async def _quotas(self, request: web.Request) -> web.Response:
         return web.json_response(self._world.quotas)

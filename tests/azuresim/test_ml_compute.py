@@ -113,7 +113,7 @@ def test_a_minimum_of_nodes_stays(azure: Azure) -> None:
 def test_a_preempted_node_costs_nothing_more_and_its_job_begins_anew(azure: Azure) -> None:
     put_cluster(azure, size="Standard_D2_v5", priority="LowPriority", high=1)
     occupy(azure, "one")
-    azure.control.preempt_node("cpu")
+    azure.control.evict("cpu")
     assert (nodes(azure), status(azure, "one")) == ({"preempted": 1}, "Queued")
     assert running_lines(azure) == []
     azure.control.advance(200)
@@ -137,6 +137,8 @@ def test_only_nodes_of_low_priority_are_preempted(azure: Azure) -> None:
     occupy(azure, "one")
     with pytest.raises(ControlError, match="low priority"):
         azure.control.preempt_node("cpu")
+    with pytest.raises(ControlError, match="nothing named gone"):
+        azure.control.evict("gone")
 
 
 def test_an_unusable_node_still_costs_and_its_job_has_failed(azure: Azure) -> None:

@@ -147,6 +147,28 @@ def test_a_command_that_fails_says_how(azure: Azure, name: str) -> None:
     assert "exited with status code 7" in error["message"] and "no such column" in error["message"]
 
 
+def test_a_command_that_is_killed_ends_as_a_shell_says(azure: Azure, name: str) -> None:
+    put_job(azure, name, "kill -9 $$")
+    assert finished(azure, name) == "Failed"
+    assert "status code 137" in error_of(azure, name)["message"]
+
+
+def test_a_job_may_fail_before_it_gets_a_node(azure: Azure, name: str) -> None:
+    operation = "Microsoft.MachineLearningServices/workspaces/jobs/write"
+    azure.control.add_faults(
+        {
+            "operation": operation,
+            "kind": "async_failure",
+            "code": "ImageBuildFailure",
+            "message": "no such base",
+        }
+    )
+    put_job(azure, name)
+    assert finished(azure, name) == "Failed"
+    assert lived_through(azure, name) == ["NotStarted", "Failed"]
+    assert error_of(azure, name) == {"code": "ImageBuildFailure", "message": "no such base"}
+
+
 def test_an_input_that_is_not_there_fails_the_job(azure: Azure, name: str) -> None:
     uri = "azureml://datastores/workspaceblobstore/paths/nowhere/"
     put_job(azure, name, "true", inputs={"data": {"jobInputType": "uri_folder", "uri": uri}})

@@ -66,6 +66,8 @@ def read(name: str, body: dict[str, Any], location: str) -> tuple[str, dict[str,
         asked = {key: value for key, value in asked.items() if key not in (*_INNER, "nodeStateCounts")}
         asked["scaleSettings"] = scale_settings(asked.get("scaleSettings"))
     inner = {**_DEFAULTS[kind], **asked}
+    if kind == AML_COMPUTE:
+        inner["vmPriority"] = _priority(str(inner["vmPriority"]))
     if kind != KUBERNETES:
         inner["vmSize"] = _size(inner, location)
     return kind, inner
@@ -88,6 +90,13 @@ def scale_settings(asked: Any) -> dict[str, Any]:
 
 def bad(message: str) -> ArmError:
     return ArmError(400, "BadRequest", message)
+
+
+def _priority(asked: str) -> str:
+    found = next((each for each in ("Dedicated", "LowPriority") if each.casefold() == asked.casefold()), None)
+    if found is None:
+        raise bad(f"The vmPriority '{asked}' is not Dedicated or LowPriority.")
+    return found
 
 
 def _size(inner: dict[str, Any], location: str) -> str:

@@ -213,6 +213,7 @@ class Computes:
             found.properties["provisioningState"] = "Failed"
             found.state["error"] = error_object("ClusterMinNodesExceedCoreQuota", refusal)
             self._world.operations.fail(operation, at, found.state["error"])
+            self._nodes.halt(Cluster(self._world, found), at, refusal)
             return
         found.properties["provisioningState"] = "Succeeded"
         found.state.pop("error", None)

@@ -54,8 +54,10 @@ class JobLife:
 
     def begin(self, job: Resource, at: float, fault: Fault | None) -> None:
         """A command job that was just put: it will be queued, unless a fault has it otherwise."""
-        saved = None
-        if fault and fault.kind in ("script_fails", "script_hangs", "not_responding"):
+        saved: dict[str, Any] | None = None
+        if fault and fault.kind == "async_failure":
+            saved = {"kind": fault.kind, "code": fault.code, "message": fault.message}
+        elif fault and fault.kind in ("script_fails", "script_hangs", "not_responding"):
             times = {"after_s": fault.after_s, "seconds": fault.seconds}
             saved = {"kind": fault.kind, "exit_code": fault.exit_code, **times}
         job.state |= {
@@ -105,6 +107,9 @@ class JobLife:
     def _queue(self, at: float, job: str) -> None:
         found = self._job(job, "NotStarted")
         if found is None:
+            return
+        if (fault := found.state["fault"] or {}).get("kind") == "async_failure":
+            self.fail(found, at, fault["code"], fault["message"])
             return
         self.move(found, "Queued", at)
         self._enqueue(found, at)

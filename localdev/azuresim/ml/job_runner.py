@@ -79,7 +79,7 @@ class Runner:
             variables = {
                 **self._variables(job, plan, rank, len(vms)),
                 **self._world.machines.identity_variables(vm),
-                **node_identity.variables(cluster),
+                **node_identity.variables(cluster, job.properties.get("identity") or {}),
             }
             document = self._document(job, plan, variables, rank)
             command = " ".join(map(shlex.quote, (sys.executable, "-I", "-S", str(_SHELL), str(document))))

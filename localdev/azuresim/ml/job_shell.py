@@ -25,6 +25,7 @@ _MIRROR_S = 1.0
 _TIMEOUT_S = 300
 _VERSION = "2021-10-04"
 _NOT_MOVED = 70
+_SIGNALLED = 128  # as a shell tells an end by a signal: 137 for SIGKILL
 
 
 class Place:
@@ -139,7 +140,8 @@ def _run(job: dict[str, Any], mirrors: list[Mirror]) -> int:
             for mirror in mirrors:
                 _look_again(mirror)
             try:
-                return command.wait(_MIRROR_S) & 0xFF
+                code = command.wait(_MIRROR_S)
+                return code if code >= 0 else _SIGNALLED - code
             except subprocess.TimeoutExpired:
                 continue
 

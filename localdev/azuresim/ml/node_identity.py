@@ -7,6 +7,9 @@ DEFAULT_IDENTITY_CLIENT_ID.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from localdev.azuresim.estate import IDENTITIES, Identity
 from localdev.azuresim.ml.cluster import AML_COMPUTE, COMPUTES
 from localdev.azuresim.store import Resource
@@ -31,8 +34,11 @@ def client_ids(cluster: Resource) -> list[str]:
     return [str(each["clientId"]) for each in assigned.values()]
 
 
-def variables(cluster: Resource) -> dict[str, str]:
-    return {"DEFAULT_IDENTITY_CLIENT_ID": next(iter(client_ids(cluster)), "")} if client_ids(cluster) else {}
+def variables(cluster: Resource, asked: Mapping[str, Any]) -> dict[str, str]:
+    """`asked` is the `identity` of a job: the one it names, else the first of the cluster."""
+    mine = client_ids(cluster)
+    chosen = str(asked.get("clientId") or next(iter(mine), ""))
+    return {"DEFAULT_IDENTITY_CLIENT_ID": chosen} if chosen else {}
 
 
 def assigned(cluster: Resource, client_id: str) -> Identity | None:

@@ -62,8 +62,8 @@ class Nodes:
 
     def _enqueue(self, at: float, cluster: str, job: str, nodes: int) -> None:
         found = self._cluster(cluster)
-        if found is None or found.resource.provisioning_state == "Deleting":
-            self._tell_lost(job, f"The compute {cluster.rpartition('/')[2]} is gone.", at, again=False)
+        if found is None or found.resource.provisioning_state in ("Deleting", "Failed"):
+            self._tell_lost(job, f"The compute {cluster.rpartition('/')[2]} takes no jobs.", at, again=False)
             return
         if all(each[0] != job for each in found.queue):
             found.queue.append([job, nodes])
