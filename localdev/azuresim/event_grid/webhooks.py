@@ -70,6 +70,7 @@ class Webhooks:
                 return request.result()
             finally:
                 request.cancel()
+                await asyncio.gather(request, return_exceptions=True)
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if self._session is None:
