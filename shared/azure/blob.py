@@ -95,6 +95,15 @@ def read_with_etag_or_raise(container: str, name: str) -> Content:
         return Content(stream.readall(), stream.properties.etag)
 
 
+def read_range(container: str, name: str, offset: int, length: int, *, etag: str) -> bytes:
+    """Some bytes of the version that has `etag`. Raises ConflictError if the blob is another one by now."""
+    if length == 0:
+        return b""
+    with classified(f"read {container}/{name}"):
+        stream = _blob(container, name).download_blob(offset=offset, length=length, **_if_match(etag))
+        return bytes(stream.readall())
+
+
 def list_blobs(container: str, prefix: str = "", *, metadata: bool = False) -> Iterator[Found]:
     """Blobs under `prefix` in name order, page by page. Raises NotFoundError if there is no such container."""
     _check_container(container)
