@@ -139,6 +139,15 @@ def test_a_command_sees_its_values_and_its_variables(azure: Azure, name: str) ->
     assert lived_through(azure, name) == [*LIFE, "Completed"]
 
 
+def test_a_job_of_two_nodes_runs_on_both(azure: Azure, name: str) -> None:
+    command = "echo $NODE_RANK of $AZUREML_NODE_COUNT > ${{outputs.o}}/$NODE_RANK"
+    outputs = {"o": {"jobOutputType": "uri_folder"}}
+    put_job(azure, name, command, resources={"instanceCount": 2}, outputs=outputs)
+    assert finished(azure, name, 20) == "Completed"
+    folder = f"https://musterdev.blob.core.windows.net/azureml-blobstore/azureml/{name}/o"
+    assert [_blob(azure, f"{folder}/{rank}") for rank in (0, 1, 2)] == [200, 200, 404]
+
+
 def test_a_command_that_fails_says_how(azure: Azure, name: str) -> None:
     put_job(azure, name, "echo no such column; exit 7")
     assert finished(azure, name) == "Failed"
