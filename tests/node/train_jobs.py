@@ -18,9 +18,6 @@ from tests.node.jobs import Bench, as_parquet, zipped
 SIMPLE = """
     import argparse, json, os, sys, time
     from pathlib import Path
-    import joblib, pandas
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
     parser = argparse.ArgumentParser()
     for name in ("data", "label", "out", "checkpoint"):
@@ -30,10 +27,14 @@ SIMPLE = """
     OUT, CHECKPOINT = Path(options.out), Path(options.checkpoint)
 
     def rows():
+        import pandas
         files = sorted(Path(options.data).rglob("*.parquet"))
         return pandas.concat([pandas.read_parquet(path) for path in files])
 
     def leave(metrics, card=None):
+        import joblib
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
         frame = rows()
         model = make_pipeline(LogisticRegression(C=options.strength)).fit(frame[["x", "z"]], frame[options.label])
         joblib.dump(model, OUT / "model.joblib")
