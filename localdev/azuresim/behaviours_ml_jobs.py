@@ -138,6 +138,7 @@ ML_JOBS: tuple[Row, ...] = (
             "time:CANCELED_S",
             "time:_CANCEL_S",
             "time:_MIRROR_S",
+            "time:FAIR_WALL_S",
         ),
     ),
     (

@@ -9,9 +9,11 @@ how-to-identity-based-service-authentication; azure-ai-ml for the placeholders `
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -48,6 +50,7 @@ class Ended:
 class _Live:
     executions: list[Execution]
     folders: list[Path]
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -95,6 +98,11 @@ class Runner:
 
     def is_live(self, job: Resource) -> bool:
         return job.id.casefold() in self._live
+
+    def wall_s(self, job: Resource) -> float:
+        """How long its processes have run in wall time; what does not run has had all the time there is."""
+        live = self._live.get(job.id.casefold())
+        return time.monotonic() - live.began if live else math.inf
 
     def _look(self, now: float) -> None:
         for id_, live in list(self._live.items()):
