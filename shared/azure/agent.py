@@ -1,4 +1,4 @@
-"""The agent's code, and the user's scoring code, in Blob Storage under names that are their digests."""
+"""The agent's code, and the user's scoring and training code, in Blob Storage under names that are their digests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from shared.azure import blob
 from shared.config import settings
 from shared.domain.errors import SpecError
 from shared.domain.jobs import BlobRef
+from shared.domain.retraining import Retraining
 from shared.domain.workload import BatchScoring
 
 
@@ -23,11 +24,15 @@ def scoring_code(workload: BatchScoring) -> package.Package | None:
     """The user's scoring code as a zip, or None where the built-in scorer does it. Raises SpecError if it is absent."""
     if workload.scoring is None:
         return None
-    folder = Path(workload.scoring.code)
-    if not (folder / workload.scoring.entry).is_file():
+    return _user_code("scoring", workload.scoring.code, workload.scoring.entry)
+
+
+def _user_code(section: str, code: str, entry: str) -> package.Package:
+    folder = Path(code)
+    if not (folder / entry).is_file():
         raise SpecError(
-            f"scoring.code: {folder / workload.scoring.entry} is not in the deployed app; "
-            "scoring.code names a folder relative to the app's root, scoring.entry a file in it"
+            f"{section}.code: {folder / entry} is not in the deployed app; "
+            f"{section}.code names a folder relative to the app's root, {section}.entry a file in it"
         )
     files = (f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
     return package.build_zip({f.relative_to(folder).as_posix(): f for f in files})
@@ -44,6 +49,13 @@ def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
         "entry": workload.scoring.entry,
         "mini_batch_size": workload.scoring.mini_batch_size,
     }
+
+
+def upload_training_code(workload: Retraining) -> dict[str, object]:
+    """The job's `code` entry. Raises SpecError if the code is absent."""
+    training = workload.training
+    ref = _upload("training", _user_code("training", training.code, training.entry))
+    return {**ref.model_dump(mode="json"), "entry": training.entry}
 
 
 def _upload(kind: str, code: package.Package) -> BlobRef:

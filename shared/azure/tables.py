@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from shared.azure import blob
-from shared.azure.blob import Found
 from shared.domain.columns import ABSENT_TYPE
 from shared.domain.errors import SpecError
 
@@ -20,7 +19,20 @@ _HEAD_BYTES = 256 * 1024  # of a CSV: enough to tell its columns and their types
 _READ_AHEAD = 64 * 1024  # Arrow reads a footer in one piece of this size; smaller reads are made larger
 
 
-def read_columns(container: str, found: Found) -> dict[str, str]:
+class Listed(Protocol):
+    """A blob as it was when it was listed or frozen."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+def read_columns(container: str, found: Listed) -> dict[str, str]:
     """Each column's name and type, in MODEL.json's words. Raises SpecError if the blob is neither Parquet nor CSV."""
     import pyarrow as pa
 
@@ -32,7 +44,7 @@ def read_columns(container: str, found: Found) -> dict[str, str]:
         return {field.name: _type(pa, field.type) for field in schema}
 
 
-def read_values(container: str, found: Found, column: str) -> set[str]:
+def read_values(container: str, found: Listed, column: str) -> set[str]:
     """The different values of one column, as text; gaps are none."""
     import pyarrow.compute as pc
 
@@ -45,7 +57,7 @@ def read_values(container: str, found: Found, column: str) -> set[str]:
 
 
 @contextmanager
-def _readable(container: str, found: Found) -> Iterator[None]:
+def _readable(container: str, found: Listed) -> Iterator[None]:
     import pyarrow as pa
 
     try:
@@ -56,13 +68,13 @@ def _readable(container: str, found: Found) -> Iterator[None]:
         ) from error
 
 
-def _parquet(container: str, found: Found) -> Any:
+def _parquet(container: str, found: Listed) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(_Ranges(container, found), pre_buffer=True)
 
 
-def _csv_head(container: str, found: Found) -> Any:
+def _csv_head(container: str, found: Listed) -> Any:
     """The rows of a CSV's beginning; a line that is cut off at its end is left out."""
     from pyarrow import csv
 
@@ -72,7 +84,7 @@ def _csv_head(container: str, found: Found) -> Any:
     return csv.read_csv(io.BytesIO(data))
 
 
-def _csv(container: str, found: Found, columns: list[str]) -> Any:
+def _csv(container: str, found: Listed, columns: list[str]) -> Any:
     from pyarrow import csv
 
     data = blob.read_range(container, found.name, 0, found.size, etag=found.etag)
@@ -99,7 +111,7 @@ def _type(pa: Any, type_: Any) -> str:
 class _Ranges(io.RawIOBase):
     """A blob as a file that is read by ranges, all of the version that was listed."""
 
-    def __init__(self, container: str, found: Found) -> None:
+    def __init__(self, container: str, found: Listed) -> None:
         self._container, self._found = container, found
         self._at = 0
         self._kept_from, self._kept = 0, b""

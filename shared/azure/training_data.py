@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from shared.azure import blob
 from shared.azure.blob import Found
-from shared.domain.retraining import Data, Retraining
+from shared.domain.retraining import Retraining
 
 MODELS = "models"
 
 
-def list_data(data: Data) -> list[Found]:
+class Place(Protocol):
+    """The part of a declaration that says which blobs are meant."""
+
+    @property
+    def container(self) -> str: ...
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def pattern(self) -> str: ...
+
+
+def list_data(data: Place) -> list[Found]:
     """The blobs that a declaration names, in name order."""
     found = blob.list_blobs(data.container, data.prefix)
     return [each for each in found if fnmatch.fnmatchcase(each.name.removeprefix(data.prefix), data.pattern)]
@@ -34,6 +47,13 @@ def known_to_champion(model: str) -> set[tuple[str, str]]:
         return set()
     frozen = json.loads(blob.read(place["container"], place["blob"]))
     return {(each["blob"], each["etag"]) for each in frozen["train"]}
+
+
+def champion_card(model: str) -> dict[str, Any] | None:
+    """The champion's MODEL.json; None where there is no champion."""
+    alias = _json(f"{model}/champion.json")
+    card: dict[str, Any] | None = _json(f"{model}/{alias['version']}/MODEL.json") if alias else None
+    return card
 
 
 def _json(path: str) -> Any:

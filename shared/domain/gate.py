@@ -79,6 +79,13 @@ class Verdict(Wire):
     reason: str
     rows: tuple[GateRow, ...] = ()
 
+    def brief(self, most: int) -> Verdict:
+        """With `most` rows at most, those that decided before those that let pass, and reasons of a readable length."""
+        order = sorted(range(len(self.rows)), key=lambda n: (self.rows[n].ruling is Ruling.PROMOTE, n))
+        kept = sorted(order[:most])
+        rows = tuple(self.rows[n].model_copy(update={"reason": self.rows[n].reason[:200]}) for n in kept)
+        return self.model_copy(update={"rows": rows, "reason": self.reason[:1000]})
+
 
 def judge(evaluation: Evaluation | None, rules: Gate, *, has_champion: bool) -> Verdict:
     """Every rule is judged, in the order of the declaration; one that is not met decides, Rejected before Inconclusive.
