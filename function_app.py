@@ -13,6 +13,9 @@ app.register_functions(timers.bp)
 app.register_functions(events.bp)
 app.register_functions(orchestrators("orchestrators.score", "score_batch", "score_shards"))
 app.register_functions(orchestrators("orchestrators.upkeep", "reap_leases"))
+app.register_functions(
+    orchestrators("orchestrators.retrain", "retrain", "train_trials", "train_chunk", "evaluate_models")
+)
 app.register_functions(orchestrators("orchestrators.events", "consider_event"))
 app.register_functions(
     activities(
@@ -26,7 +29,13 @@ app.register_functions(
         "activities.data", "freeze_inputs", "write_job", "publish_scores", "discard_scores", "record_outcome"
     )
 )
-app.register_functions(activities("activities.registry", "read_model"))
+app.register_functions(activities("activities.registry", "read_model", "register_model"))
+app.register_functions(
+    activities("activities.training", "freeze_data", "plan_trials", "write_train_job", "read_results")
+)
+app.register_functions(
+    activities("activities.judging", "write_evaluation_job", "judge_models", "record_retraining")
+)
 app.register_functions(activities("activities.events", "read_event_truth", "decide_retraining"))
 app.register_functions(
     activities(
