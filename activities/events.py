@@ -83,9 +83,8 @@ def _judge(
     """The decision, and the state that it leaves."""
     event, rules = request.event, rules_of(workload)
     run = names.train_run_id(workload.name, _slot(event))
-    if any(
-        active.run == run for active in state.active
-    ):  # decided by a call that died before it could record it
+    # Decided by a call that died before it could record it.
+    if any(active.run == run for active in state.active):
         return _decision(request, Action.START, ("decided before",), run), state
     state = state.settled(_ended(state))
     action, reasons = decide(facts, rules, state)

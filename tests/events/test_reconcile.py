@@ -12,7 +12,6 @@ from localdev.runner.hub import TaskHub
 from shared.azure import blob, event_ledger, ledger
 from shared.domain.retrain_decision import TriggerState
 from tests.crash.app import run_timer
-from tests.crash.clock import VirtualClock
 from tests.events import monitors
 from tests.events.deliveries import Deliveries, breach, key_of
 from tests.events.retrainings import deployed, retraining
@@ -79,42 +78,37 @@ def test_after_an_outage_it_goes_back_to_where_it_was(deliveries: Deliveries, hi
     assert "runs/unheard-breach" in on_record()
 
 
-class TestLostRuns:
-    @pytest.fixture(autouse=True)
-    def _deployed(self, history: Cloud, tmp_path: Path) -> Iterator[None]:
-        with deployed(history, tmp_path, retraining("lost")):
-            blob.delete("muster", "retraining/lost.json")
-            yield
+@pytest.fixture
+def lost(history: Cloud, tmp_path: Path) -> Iterator[None]:
+    """A workload whose retrainings are on record as a test says."""
+    with deployed(history, tmp_path, retraining("lost")):
+        blob.delete("muster", "retraining/lost.json")
+        yield
 
-    @pytest.fixture
-    def hub(self) -> Iterator[TaskHub]:
-        with TaskHub.open(None, clock=VirtualClock()) as hub:
-            yield hub
 
-    def test_a_run_that_left_no_word_does_not_hold_back_the_next(
-        self, deliveries: Deliveries, history: Cloud
-    ) -> None:
-        began = history.clock.now() - timedelta(hours=1)
-        event_ledger.write_state("lost", TriggerState().started(LOST, began, cause="k"), "")
+@pytest.mark.usefixtures("lost")
+def test_a_run_that_left_no_word_does_not_hold_back_the_next(deliveries: Deliveries, history: Cloud) -> None:
+    began = history.clock.now() - timedelta(hours=1)
+    event_ledger.write_state("lost", TriggerState().started(LOST, began, cause="k"), "")
+    reconcile(deliveries, history)
+    state, _ = event_ledger.read_state("lost")
+    assert (state.active, state.failures) == ((), 1)
+
+
+@pytest.mark.usefixtures("lost")
+@pytest.mark.parametrize("sign", ["at work", "claimed", "just decided", "ended"])
+def test_a_run_that_is_not_lost_is_left_alone(
+    deliveries: Deliveries, history: Cloud, hub: TaskHub, sign: str
+) -> None:
+    ago = timedelta(minutes=1) if sign == "just decided" else timedelta(hours=1)
+    event_ledger.write_state("lost", TriggerState().started(LOST, history.clock.now() - ago, cause="k"), "")
+    path = {"claimed": f"claims/unstarted/{LOST}.json", "ended": f"runs/{LOST}/outcome.json"}.get(sign)
+    if path:
+        blob.create_only("muster", path, b"{}" if sign == "claimed" else b'{"state": "Completed"}')
+    if sign == "at work":
+        hub.start("retrain", instance_id=LOST, input="{}")
+    try:
         reconcile(deliveries, history)
-        state, _ = event_ledger.read_state("lost")
-        assert (state.active, state.failures) == ((), 1)
-
-    @pytest.mark.parametrize("sign", ["at work", "claimed", "just decided", "ended"])
-    def test_a_run_that_is_not_lost_is_left_alone(
-        self, deliveries: Deliveries, history: Cloud, hub: TaskHub, sign: str
-    ) -> None:
-        ago = timedelta(minutes=1) if sign == "just decided" else timedelta(hours=1)
-        event_ledger.write_state(
-            "lost", TriggerState().started(LOST, history.clock.now() - ago, cause="k"), ""
-        )
-        path = {"claimed": f"claims/unstarted/{LOST}.json", "ended": f"runs/{LOST}/outcome.json"}.get(sign)
-        if path:
-            blob.create_only("muster", path, b"{}" if sign == "claimed" else b'{"state": "Completed"}')
-        if sign == "at work":
-            hub.start("retrain", instance_id=LOST, input="{}")
-        try:
-            reconcile(deliveries, history)
-            assert [active.run for active in event_ledger.read_state("lost")[0].active] == [LOST]
-        finally:
-            blob.delete("muster", path or "absent")
+        assert [active.run for active in event_ledger.read_state("lost")[0].active] == [LOST]
+    finally:
+        blob.delete("muster", path or "absent")

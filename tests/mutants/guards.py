@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import data, machines, runs
+from tests.mutants import data, events, machines, runs
 from tests.mutants.mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*machines.MUTANTS, *data.MUTANTS, *runs.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*machines.MUTANTS, *data.MUTANTS, *runs.MUTANTS, *events.MUTANTS)

@@ -18,7 +18,7 @@ STARTING = (
     Mutant(
         name="idempotency-fingerprint",
         file="shared/triggers/start.py",
-        old='    if claim["fingerprint"] != fingerprint:\n',
+        old='    if found["fingerprint"] != fingerprint:\n',
         new="    if False:\n",
         tests=(f"{_START}::test_a_key_that_comes_with_another_request_is_refused",),
     ),
@@ -32,7 +32,7 @@ STARTING = (
     Mutant(
         name="claim-without-marker-was-started",
         file="shared/triggers/start.py",
-        old="    if not await asyncio.to_thread(ledger.exists, _unstarted(request.run)):\n",
+        old="    if not await is_unstarted(request.run):\n",
         new="    if False:\n",
         tests=(f"{_START}::test_a_run_that_ended_and_was_forgotten_by_the_hub_is_not_run_again",),
     ),
