@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from functools import cache
 
 from shared.azure import ml_client
 from shared.config import settings
@@ -24,9 +23,8 @@ def environment_version(image: str) -> str:
     return hashlib.sha256(image.encode()).hexdigest()[:12]
 
 
-@cache
 def ensure_environment() -> str:
-    """The ARM id of the environment of the configured image; made if it is not there. Asked once per process.
+    """The ARM id of the environment of the configured image; made if it is not there.
 
     Raises PlatformError if that version holds another image.
     """

@@ -1,8 +1,8 @@
 """An Azure ML compute cluster per lease: it costs nothing at rest, and its nodes come and go with the jobs.
 
 The machine of a lease is the cluster: READY means that it takes jobs, and several of them share it, one on each node.
-ARM requests of a whole life with one job: create 2 (look, PUT), ready 1, submit 3 (cluster, job, PUT), looks 1 each,
-release 3 (look, scale to 0, nodes), looks 1 each, delete 2, gone 1 and again 1.
+ARM requests of a whole life with one job: create 2 (look, PUT), ready 1, submit 4 (cluster, job, environment, PUT), looks
+1 or 2 each, release 3 (look, scale to 0, nodes), looks 1 each, delete 2, gone 1 and again 1.
 """
 
 from __future__ import annotations

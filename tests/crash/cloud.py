@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import requests
 from aiohttp import web
@@ -21,6 +23,7 @@ from localdev.azuresim.arm import Arm
 from localdev.azuresim.events import Events
 from localdev.azuresim.executor import Parameter
 from localdev.azuresim.faults import Faults
+from localdev.azuresim.ml_host import MlHost
 from localdev.azuresim.routing import Router
 from localdev.azuresim.tokens import Principal
 from localdev.azuresim.world import World, new_world
@@ -30,7 +33,9 @@ from tests.crash.strands import Strand
 from tests.crash.wire import body_of
 
 CONTAINERS = ("muster", "landing", "models", "scores")
-ARM, STORAGE, IDENTITY = "management.azure.com", ".blob.core.windows.net", "identity.invalid"
+ARM, ML, STORAGE, IDENTITY = (
+    "management.azure.com", ".api.azureml.ms", ".blob.core.windows.net", "identity.invalid"
+)  # fmt: skip
 PARAMETER = "MUSTER_NODE"
 
 
@@ -58,11 +63,15 @@ StartAgent = Callable[[str, dict[str, Any]], AgentProcess]  # vmId and the job's
 class Cloud:
     """ARM, Blob Storage and identity at one place and time. `start_agent` runs what a run command would start."""
 
-    def __init__(self, clock: VirtualClock, start_agent: StartAgent) -> None:
+    def __init__(self, clock: VirtualClock, start_agent: StartAgent, folder: Path) -> None:
         self.clock = clock
-        machines: Any = _Machines(start_agent)
+        machines: Any = _Machines(start_agent, folder)
+        blobs: Any = _Places()
         self.world: World = new_world(clock, Events(), Faults(), machines)
+        self.world.blobs = blobs
         self._arm = Arm(self.world, Router(providers.routes(self.world)), None, lambda: None)
+        self._ml = MlHost(self.world, None, lambda: None)
+        self.world.scheduler.register("event_grid.service_event", _nobody_listens)
         estate.furnish(self.world.store, clock.time())
         self.storage = BlobStorage(clock.time)
         self.storage.containers = {name: {} for name in CONTAINERS}
@@ -71,8 +80,8 @@ class Cloud:
         """Let `request` take effect. Raises AnswerLost if it did and a fault keeps that from its sender."""
         url = urlsplit(str(request.url))
         host = url.hostname or ""
-        if host == ARM:
-            return self._ask_arm(request, url.path, url.query)
+        if host == ARM or host.endswith(ML):
+            return self._ask(self._arm if host == ARM else self._ml, request, url)
         if host.endswith(STORAGE):
             headers: Any = request.headers
             assert headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
@@ -87,12 +96,12 @@ class Cloud:
         due = self.world.scheduler.dump()
         return float(due[0][0]) if due else None
 
-    def _ask_arm(self, request: requests.PreparedRequest, path: str, query: str) -> Answered:
-        asked: Any = _Request(request, path, query)
+    def _ask(self, service: Arm | MlHost, request: requests.PreparedRequest, url: SplitResult) -> Answered:
+        asked: Any = _Request(request, url)
         try:
-            response = _run(self._arm.serve(asked))
+            response = _run(service.serve(asked))
         except asyncio.CancelledError:
-            raise AnswerLost(f"{request.method} {path}") from None
+            raise AnswerLost(f"{request.method} {url.path}") from None
         body: Any = response.body if isinstance(response, web.Response) else None
         kind = {"Content-Type": response.content_type} if body else {}
         return Answered(response.status, {**dict(response.headers), **kind}, bytes(body or b""))
@@ -120,14 +129,18 @@ def _run(coroutine: Any) -> Any:
     raise AssertionError("the simulator waited for something")
 
 
+def _nobody_listens(at: float, **event: Any) -> None:
+    """The workspace tells Event Grid of its runs; here nothing subscribes."""
+
+
 class _Request:
-    """As much of aiohttp's request as ARM's front door reads."""
+    """As much of aiohttp's request as the simulator's front doors read."""
 
     transport = None
 
-    def __init__(self, request: requests.PreparedRequest, path: str, query: str) -> None:
-        self.method, self.path = request.method, unquote(path)
-        self.query = MultiDict(parse_qsl(query, keep_blank_values=True))
+    def __init__(self, request: requests.PreparedRequest, url: SplitResult) -> None:
+        self.method, self.host, self.path = request.method, url.netloc, unquote(url.path)
+        self.query = MultiDict(parse_qsl(url.query, keep_blank_values=True))
         self.headers = CIMultiDict(request.headers)
         self._body = body_of(request)
 
@@ -135,15 +148,25 @@ class _Request:
         return self._body
 
 
-class _Machines:
-    """The operating systems of machines: each runs at most what its run commands start, in this process."""
+class _Places:
+    """Where a job's files would go: the agent has none, it keeps what it does in the account itself."""
 
-    def __init__(self, start_agent: StartAgent) -> None:
-        self._start_agent = start_agent
+    def ensure_container(self, name: str) -> None: ...
+
+    def url(self, container: str, blob: str = "") -> str:
+        return f"https://musterdev{STORAGE}/{container}/{blob}"
+
+
+class _Machines:
+    """The operating systems of machines: each runs at most what run commands and jobs start, in this process."""
+
+    def __init__(self, start_agent: StartAgent, folder: Path) -> None:
+        self._start_agent, self._folder = start_agent, folder
         self._running: dict[str, list[AgentProcess]] = {}
 
     def boot(self, vm_id: str) -> _Machine:
-        return _Machine(self._start_agent, vm_id, self._running.setdefault(vm_id, []))
+        running = self._running.setdefault(vm_id, [])
+        return _Machine(self._start_agent, vm_id, running, self._folder / vm_id)
 
     def get(self, vm_id: str) -> _Machine | None:
         return self.boot(vm_id) if vm_id in self._running else None
@@ -156,17 +179,27 @@ class _Machines:
         self.stop(vm_id)
         self._running.pop(vm_id, None)
 
+    def identity_variables(self, vm_id: str) -> dict[str, str]:
+        return {}
+
 
 class _Machine:
-    def __init__(self, start_agent: StartAgent, vm_id: str, running: list[AgentProcess]) -> None:
-        self._start_agent, self._vm_id, self._running = start_agent, vm_id, running
+    def __init__(self, start_agent: StartAgent, vm_id: str, running: list[AgentProcess], root: Path) -> None:
+        self._start_agent, self._vm_id, self._running, self.root = start_agent, vm_id, running, root
 
     def run(
         self, script: str, parameters: list[Parameter], protected: list[Parameter], timeout_s: float | None
     ) -> AgentProcess:
         """What bootstrap.sh comes to: the agent, told of the job by the one parameter."""
-        told = json.loads(base64.b64decode(dict([*parameters, *protected])[PARAMETER]))
+        given = dict([*parameters, *protected]) or _environment(script)
+        told = json.loads(base64.b64decode(given[PARAMETER]))
         reference = {**told["job"], "account_url": told["account_url"], "client_id": told["client_id"]}
         process = self._start_agent(self._vm_id, reference)
         self._running.append(process)
         return process
+
+
+def _environment(script: str) -> dict[str, str]:
+    """What a cluster's job is started with: the script's last word is the document that has it."""
+    found: dict[str, str] = json.loads(Path(shlex.split(script)[-1]).read_text())["environment"]
+    return found

@@ -18,6 +18,7 @@ import requests
 from durabletask.internal import orchestrator_service_pb2 as pb
 
 from localdev.azuresim import estate
+from localdev.azuresim.ml.cluster import COMPUTES
 from localdev.runner.hub import TaskHub, WorkSession
 from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
@@ -49,7 +50,7 @@ class Machine:
     def __init__(self, scenario: Scenario, plan: Plan, folder: Path) -> None:
         self.scenario, self.plan = scenario, plan
         self.clock = VirtualClock()
-        self.cloud = Cloud(self.clock, self._start_agent)
+        self.cloud = Cloud(self.clock, self._start_agent, folder / "machines")
         self.points: list[Point] = []
         self.reaper_histories: list[History] = []
         self.crashes = self.stalls = 0
@@ -185,6 +186,12 @@ class Machine:
                     self.clock.time(), "vm.vanish", vm=resource.id, vm_id=strand.token,
                     boots=resource.state["boots"],
                 )  # fmt: skip
+        for cluster in self.cloud.world.store.of_type(COMPUTES):
+            for node in cluster.state.get("nodes", ()):
+                if node["vm"] == strand.token:
+                    self.cloud.world.scheduler.at(
+                        self.clock.time(), "node.lost", cluster=cluster.id, node=node["id"], preempted=True
+                    )
 
     def _point(self, kind: str, label: str) -> Verdict:
         point = Point(len(self.points), kind, label, self.clock.time())
@@ -397,4 +404,5 @@ class Machine:
 
     def left_in_azure(self) -> list[str]:
         group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
-        return [r.id for r in self.cloud.world.store if group in r.id.lower()]
+        found = [r.id for r in self.cloud.world.store if group in r.id.lower()]
+        return found + [cluster.id for cluster in self.cloud.world.store.of_type(COMPUTES)]

@@ -78,12 +78,12 @@ class Rig:
         finally:
             machine.close()
             self._machine = None
-            _remove(place)
+            shutil.rmtree(place)
 
     @contextmanager
     def storage_alone(self) -> Iterator[None]:
         """Requests of this process itself, with no run under way, are answered by an empty account."""
-        account = Cloud(VirtualClock(), _no_agents)
+        account = Cloud(VirtualClock(), _no_agents, self._place)
         self._alone = account
         try:
             yield
@@ -107,12 +107,6 @@ class Rig:
 
 def _no_agents(vm_id: str, reference: dict[str, Any]) -> Any:
     raise AssertionError("no machine runs here")
-
-
-def _remove(place: Path) -> None:
-    for each in place.iterdir():
-        each.unlink()
-    place.rmdir()
 
 
 @contextmanager

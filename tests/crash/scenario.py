@@ -83,6 +83,11 @@ def vm(epoch: int = 1, batch: int = 0) -> str:
     return f"*{names.vm_name(names.lease_id(RUN, 'score', batch), epoch)}*"
 
 
+def cluster(epoch: int) -> str:
+    """A glob of the run's cluster in one epoch, and of its nodes."""
+    return f"*{names.cluster_name(names.lease_id(RUN, 'score', 0), epoch)}*"
+
+
 @cache
 def _model() -> dict[str, bytes]:
     from tests.support.estate import register_plain_model

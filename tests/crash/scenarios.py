@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.crash.scenario import RUN, Scenario, vm
+from tests.crash.scenario import RUN, Scenario, cluster, vm
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
 
 MID_JOB = "agent * | PUT /scores/*/part-00000-*"  # a part without its record
+ML = "Microsoft.MachineLearningServices/workspaces"
+RESIZE = f"{ML}/computes/resize"
 CREATE = "Microsoft.Compute/virtualMachines/write"
 DELETE = "Microsoft.Compute/virtualMachines/delete"
 
@@ -23,6 +25,7 @@ def _terminate(machine: Machine) -> None:
 
 
 PLAIN = Scenario("plain")
+CLUSTER: dict[str, Any] = {"compute": {"platform": "amlcompute", "instances": 2}, "fanout": {"maxShards": 4}}
 
 SCENARIOS: dict[str, Scenario] = {
     each.name: each
@@ -50,6 +53,20 @@ SCENARIOS: dict[str, Scenario] = {
             {"kind": "status", "operation": CREATE, "status": 429, "code": "TooManyRequests", "times": 0,
              "headers": {"Retry-After": "30"}, "message": "Too many requests.", "resource": vm(1)},
         )),
+        Scenario("cluster", CLUSTER, files=4),
+        Scenario("cluster-node-preempted", {**CLUSTER, "compute": {**CLUSTER["compute"], "priority": "spot"}}, files=4,
+                 faults=({"kind": "evict", "operation": RESIZE, "resource": cluster(1), "after_s": 12},)),
+        Scenario("cluster-node-lost", CLUSTER, files=4,
+                 faults=({"kind": "vanish", "operation": RESIZE, "resource": cluster(1), "after_s": 12},)),
+        Scenario("cluster-no-node", CLUSTER, files=4,
+                 faults=({"kind": "resize_stuck", "operation": RESIZE, "resource": cluster(1)},)),
+        Scenario("cluster-fails", CLUSTER, faults=(
+            {"kind": "async_failure", "operation": f"{ML}/computes/write", "code": "AllocationFailed",
+             "message": "No room.", "resource": cluster(1)},
+        )),
+        Scenario("cluster-job-failed", CLUSTER, files=4, state="Failed",
+                 faults=({"kind": "script_fails", "operation": f"{ML}/jobs/write", "resource": "*-b01-e1"},)),
+        Scenario("cluster-cancelled", CLUSTER, files=4, acts=((MID_JOB, _cancel),), state="Cancelled"),
         Scenario("answer-lost", faults=({"preset": "lost-response", "operation": CREATE, "resource": vm(1)},)),
         Scenario("never-boots", faults=({"preset": "boot-never-ready", "resource": vm(1)},)),
         Scenario("machine-lost", faults=({"preset": "vm-vanishes", "resource": vm(1), "after_s": 55},)),

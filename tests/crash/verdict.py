@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.domain import names
 from shared.domain.audit import verify_chain
 from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
@@ -165,7 +166,7 @@ def _closed_stays_closed(machine: Machine) -> Iterator[str]:
         for line in machine.cloud.world.meter.lines(machine.clock.time()):
             late_s = (line.ended or machine.clock.time()) - line.started
             born_late = max(event["at"], line.started) > closed[name]
-            if _name(line.resource_id) == name and born_late and late_s > LATE.total_seconds():
+            if _machine(line.resource_id) == name and born_late and late_s > LATE.total_seconds():
                 yield f"I11 {name} was created after its lease was closed, and billed for {late_s:.0f} s"
 
 
@@ -199,8 +200,8 @@ def _paid_for(machine: Machine) -> Iterator[str]:
     metered = sum(  # what a late call made after the lease was closed is nobody's, and the reaper's
         float(line.usd)
         for line in lines
-        if line.meter.startswith("VM ")
-        and line.started < closed.get(_name(line.resource_id), line.started + 1)
+        if line.meter.startswith(("VM ", "AmlCompute "))
+        and line.started < closed.get(_machine(line.resource_id), line.started + 1)
     )
     if metered > outcome["usd"] + 0.001:
         yield f"I3 the machines cost ${metered:.4f}, the run's account says ${outcome['usd']:.4f}"
@@ -229,6 +230,9 @@ def _births(machine: Machine) -> dict[str, dict[str, Any]]:
     for event in machine.cloud.world.events.since(type_="vm"):
         if event["power"] == "creating":
             first.setdefault(_name(event["resource_id"]), event)
+    for line in machine.cloud.world.meter.lines(machine.clock.time()):
+        if "/computes/" in line.resource_id:  # a cluster is born with its first node
+            first.setdefault(_machine(line.resource_id), {"at": line.started, "tags": line.tags})
     return first
 
 
@@ -238,12 +242,15 @@ def _closings(machine: Machine) -> dict[str, float]:
     for name in storage.names("muster", "leases/closed/"):
         record = json.loads(storage.read("muster", name) or b"{}")
         lease, at = record["lease"], datetime.fromisoformat(record["at"])
-        closed[f"vm-{lease['id']}-e{lease['epoch']}"] = at.timestamp()
+        for name_of in (names.vm_name, names.cluster_name):
+            closed[name_of(lease["id"], lease["epoch"])] = at.timestamp()
     return closed
 
 
 def _jobs(machine: Machine) -> int:
-    return len(machine.cloud.world.events.since(type_="script_started"))
+    events = machine.cloud.world.events
+    submitted = [event for event in events.since(type_="job") if event["status"] == "NotStarted"]
+    return len(events.since(type_="script_started")) + len(submitted)
 
 
 def _outcome(machine: Machine) -> dict[str, Any]:
@@ -251,6 +258,12 @@ def _outcome(machine: Machine) -> dict[str, Any]:
         machine.cloud.storage.read("muster", f"runs/{RUN}/outcome.json") or b"{}"
     )
     return found
+
+
+def _machine(resource_id: str) -> str:
+    """The machine that a line of the bill is about: a node's is its cluster."""
+    _, _, of_cluster = resource_id.partition("/computes/")
+    return of_cluster.split("/")[0] or _name(resource_id)
 
 
 def _name(resource_id: str) -> str:

@@ -56,7 +56,6 @@ def statuses(cloud: Cloud, lease: Lease) -> list[str]:
 
 def test_a_whole_life_takes_few_requests_and_none_too_early(cloud: Cloud, lease: Lease) -> None:
     """Every wait is the one that was told. `cloud` checks that none was shorter than Azure's Retry-After."""
-    ml_environments.ensure_environment()
     start = cloud.mark()
     cloud.ready(AML, lease)
     run(cloud, lease, "exit-0")
