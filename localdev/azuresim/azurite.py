@@ -18,7 +18,9 @@ from localdev.azuresim.estate import STORAGE_ACCOUNT
 # The key is no secret: it is good for a server on loopback only.
 ACCOUNT_KEY = base64.b64encode(hashlib.sha512(b"azuresim " + STORAGE_ACCOUNT.encode()).digest()).decode()
 
-_PROGRAM = Path(__file__).parents[1] / "azurite" / "node_modules" / ".bin" / "azurite"
+_FOLDER = Path(__file__).parents[1] / "azurite"
+_PROGRAM = _FOLDER / "node_modules" / ".bin" / "azurite"
+_JOURNAL = _FOLDER / "journal.js"
 _LISTENING = re.compile(
     r"Azurite (Blob|Queue|Table) service is successfully listening at https://127\.0\.0\.1:(\d+)"
 )
@@ -51,6 +53,7 @@ class Azurite:
         with log.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 "node",
+                *([] if self._in_memory else ["--require", str(_JOURNAL)]),
                 str(_PROGRAM.resolve()),
                 *self._arguments(),
                 env={**os.environ, "AZURITE_ACCOUNTS": f"{STORAGE_ACCOUNT}:{ACCOUNT_KEY}"},
