@@ -16,6 +16,7 @@ app.register_functions(orchestrators("orchestrators.upkeep", "reap_leases"))
 app.register_functions(
     orchestrators("orchestrators.retrain", "retrain", "train_trials", "train_chunk", "evaluate_models")
 )
+app.register_functions(orchestrators("orchestrators.drift", "measure_drift", "measure_features"))
 app.register_functions(orchestrators("orchestrators.events", "consider_event"))
 app.register_functions(
     activities(
@@ -23,7 +24,9 @@ app.register_functions(
         "observe_release", "confirm_release",
     )
 )  # fmt: skip
-app.register_functions(activities("activities.jobs", "submit_job", "observe_job", "observe_jobs", "cancel_job"))
+app.register_functions(
+    activities("activities.jobs", "submit_job", "observe_job", "observe_jobs", "cancel_job")
+)
 app.register_functions(
     activities(
         "activities.data", "freeze_inputs", "write_job", "publish_scores", "discard_scores", "record_outcome"
@@ -36,6 +39,11 @@ app.register_functions(
 app.register_functions(
     activities("activities.judging", "write_evaluation_job", "judge_models", "record_retraining")
 )
+app.register_functions(
+    activities(
+        "activities.drift", "freeze_comparison", "write_drift_job", "read_measurement", "report_drift", "record_drift"
+    )
+)  # fmt: skip
 app.register_functions(activities("activities.events", "read_event_truth", "decide_retraining"))
 app.register_functions(
     activities(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from shared.azure import agent, blob, ledger, watermarks
+from shared.azure import agent, blob, job_blobs, ledger, watermarks
 from shared.config import settings
 from shared.domain import names
 from shared.domain.coverage import FoundBlob, ShardRecord, build_manifest, coverage_faults, quarantine_fault
 from shared.domain.errors import Cancelled, JobFailed, NotFoundError
-from shared.domain.jobs import BlobRef, JobRequest, WrittenJob
+from shared.domain.jobs import BlobRef, WrittenJob
 from shared.domain.registry import ModelRef
 from shared.domain.scoring import (
     BatchSummary,
@@ -107,19 +106,13 @@ def write_job(request: WriteJobRequest) -> WrittenJob:
     """The job of one batch: its shards that have no commit record. None of them open: there is no job."""
     batch, run = request.batch, request.batch.request.run
     job_id = names.job_id(batch.index, request.epoch, request.attempt)
-    path = f"runs/{run}/jobs/{job_id}.json"
-    stored = blob.read_or_none(settings().state_container, path)
-    if stored is None:
+
+    def make() -> dict[str, object] | None:
         job = _job(request, job_id)
-        if not job["shards"]:
-            return WrittenJob()
-        # A second try that lists other open shards finds the first try's job: that one is under way.
-        blob.create_only(settings().state_container, path, ledger.encode(job))
-        stored = blob.read(settings().state_container, path)
-    ref = BlobRef(container=settings().state_container, blob=path, sha256=hashlib.sha256(stored).hexdigest())
-    return WrittenJob(
-        job=JobRequest(id=job_id, agent=agent.upload_agent(), job=ref, timeout_s=request.timeout_s),
-        open_shards=len(json.loads(stored)["shards"]),
+        return job if job["shards"] else None
+
+    return job_blobs.write_once(
+        run, job_id, make, timeout_s=request.timeout_s, parts=lambda job: len(job["shards"])
     )
 
 
@@ -132,11 +125,7 @@ def _job(request: WriteJobRequest, job_id: str) -> dict[str, object]:
     committed = _committed(run)
     model = batch.model
     return {
-        "schema": "muster.score-job/1",
-        "run": run,
-        "job": job_id,
-        "account_url": settings().storage_account_url,
-        "state": {"container": settings().state_container, "prefix": f"runs/{run}/"},
+        **job_blobs.job_head("muster.score-job/1", run, job_id),
         "model": {
             "container": model.container, "prefix": model.prefix, "name": model.name,
             "version": model.version, "flavor": model.flavor, "sha256": model.sha256,

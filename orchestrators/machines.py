@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.domain import names
 from shared.domain.cost import Charge, worst_case_usd
 from shared.domain.errors import AppError, CapacityError, LeaseLost
 from shared.domain.lease import Lease
@@ -54,6 +55,22 @@ def affordable_offers(report: HeadroomReport, limits: Limits, *, machines: int) 
             f"limits.budgetUsd is ${limits.budget_usd:.2f}; raise it, or lower limits.ttl or compute.instances"
         )
     return affordable
+
+
+def lease_of(
+    flow: Flow, run: str, role: str, compute: Compute, limits: Limits, *,
+    offer: Offer, epoch: int, ordinal: int = 0, nodes: int = 1,
+) -> Lease:  # fmt: skip
+    """The lease of one piece of a run in its `epoch`, kept for `limits.ttl` from now at most."""
+    return Lease(
+        id=names.lease_id(run, role, ordinal),
+        owner=run,
+        epoch=epoch,
+        platform=compute.platform,
+        offer=offer,
+        deadline=flow.now + limits.ttl,
+        nodes=nodes,
+    )
 
 
 @dataclass

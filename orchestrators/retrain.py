@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrators.jobs import Piece, Terms, run_jobs
-from orchestrators.machines import Tried, affordable_offers, check_headroom, on_machines, reasons_of
-from shared.domain import names
+from orchestrators.machines import Tried, affordable_offers, check_headroom, lease_of, on_machines, reasons_of
+from orchestrators.runs import conclude
 from shared.domain.cost import Charge, RunCost
 from shared.domain.errors import (
     AppError,
@@ -120,12 +120,7 @@ def retrain(flow: Flow, request: RetrainRequest) -> Steps[RetrainOutcome]:
     except AppError as error:
         state = RetrainState.CANCELLED if isinstance(error, Cancelled) else RetrainState.FAILED
         outcome = run.outcome(state, f"{type(error).__name__}: {error}")
-    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))
-    yield from trail.write("run ended", request.run, why=outcome.reason, after=outcome.state)
-    outcome = outcome.model_copy(update={"ended": flow.now, "audit_head": trail.head})
-    yield from flow.call(contracts.RECORD_RETRAINING, outcome)
-    flow.status(outcome.state, spent_usd=outcome.usd, notes=outcome.offers)
-    return outcome
+    return (yield from conclude(flow, trail, outcome, contracts.RECORD_RETRAINING))
 
 
 def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
@@ -378,14 +373,9 @@ def _run_evaluation(flow: Flow, trail: AuditTrail, evaluate: EvaluateRequest, le
 def _lease(
     flow: Flow, request: RetrainRequest, role: str, ordinal: int, offer: Offer, epoch: int, nodes: int
 ) -> Lease:
-    return Lease(
-        id=names.lease_id(request.run, role, ordinal),
-        owner=request.run,
-        epoch=epoch,
-        platform=request.workload.compute.platform,
-        offer=offer,
-        deadline=flow.now + request.workload.limits.ttl,
-        nodes=nodes,
+    compute, limits = request.workload.compute, request.workload.limits
+    return lease_of(
+        flow, request.run, role, compute, limits, offer=offer, epoch=epoch, ordinal=ordinal, nodes=nodes
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrators.jobs import FIRST_LOOK_S, LAST_LOOK_S, Piece, Terms, run_jobs
-from orchestrators.machines import affordable_offers, check_headroom, on_machines, reasons_of
-from shared.domain import names
+from orchestrators.machines import affordable_offers, check_headroom, lease_of, on_machines, reasons_of
+from orchestrators.runs import conclude
 from shared.domain.cost import Charge, RunCost
 from shared.domain.errors import (
     AppError,
@@ -65,12 +65,7 @@ def score_batch(flow: Flow, request: ScoreRequest) -> Steps[RunOutcome]:
             contracts.DISCARD_SCORES, DiscardRequest(request=request, output_path=request.output_path)
         )
         outcome = account.outcome(request, state, reason=f"{type(error).__name__}: {error}")
-    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))
-    yield from trail.write("run ended", request.run, why=outcome.reason, after=outcome.state)
-    outcome = outcome.model_copy(update={"ended": flow.now, "audit_head": trail.head})
-    yield from flow.call(contracts.RECORD_OUTCOME, outcome)
-    flow.status(outcome.state, spent_usd=outcome.usd, notes=outcome.offers)
-    return outcome
+    return (yield from conclude(flow, trail, outcome, contracts.RECORD_OUTCOME))
 
 
 class Account:
@@ -174,15 +169,11 @@ def score_shards(flow: Flow, batch: BatchRequest) -> Steps[BatchOutcome]:
 
 
 def _lease(flow: Flow, batch: BatchRequest, offer: Offer, epoch: int) -> Lease:
-    return Lease(
-        id=names.lease_id(batch.request.run, "score", batch.index),
-        owner=batch.request.run,
-        epoch=epoch,
-        platform=batch.request.workload.compute.platform,
-        offer=offer,
-        deadline=flow.now + batch.request.workload.limits.ttl,
-        nodes=1 + len(batch.further),
-    )
+    workload, nodes = batch.request.workload, 1 + len(batch.further)
+    return lease_of(
+        flow, batch.request.run, "score", workload.compute, workload.limits,
+        offer=offer, epoch=epoch, ordinal=batch.index, nodes=nodes,
+    )  # fmt: skip
 
 
 def _run_jobs(flow: Flow, trail: AuditTrail, batch: BatchRequest, lease: Lease) -> Steps[None]:

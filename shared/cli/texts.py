@@ -69,6 +69,8 @@ def explain(run: dict[str, Any]) -> str:
 def _lost_by_cancelling(run: dict[str, Any]) -> str:
     if run["items"] == "trials":
         return "register nothing and leave the champion in place"
+    if run["items"] == "measurements":
+        return "report no drift"
     return "publish nothing and delete the parts written so far"
 
 
@@ -88,6 +90,24 @@ def _retrained(outcome: dict[str, Any]) -> list[str]:
         if outcome[name]:
             lines.append(f"  {name:12} {outcome[name]}")
     return lines
+
+
+def _measured(outcome: dict[str, Any]) -> list[str]:
+    """How far which features have moved, and the event that tells it."""
+    measured = outcome["measurement"]
+    if not measured:
+        return []
+    without = f", {measured['without']} without {outcome['metric']}" if measured["without"] else ""
+    lines = [
+        f"  drift        {'breach' if outcome['breached'] else 'no breach'}: {outcome['metric']} "
+        f"{measured['coefficient']:.4f} of {measured['feature']}, threshold {outcome['threshold']:g}; "
+        f"{measured['measured']} features{without}"
+    ]
+    for each in measured["features"]:
+        shown = [f"{name} {each[name]:.4f}" for name in ("psi", "ks", "js") if each[name] is not None]
+        lines.append(f"    {each['name']}  {'  '.join(shown) or each['error']}")
+    key = outcome["event"]
+    return [*lines, f"  event        {key}; what was decided: muster explain {key}"] if key else lines
 
 
 def _gate_row(row: dict[str, Any]) -> str:
@@ -129,9 +149,10 @@ def _outcome(outcome: dict[str, Any] | None) -> list[str]:
         f"  teardown     {outcome['teardown']}",
     ]
     if "trials" in outcome:
-        return [*lines, *_retrained(outcome), *(f"  offer        {reason}" for reason in outcome["offers"])]
-    receipt = outcome["receipt"]
-    if receipt:
+        lines += _retrained(outcome)
+    elif "measurement" in outcome:
+        lines += _measured(outcome)
+    elif receipt := outcome["receipt"]:
         where = f"{receipt['manifest']['container']}/{receipt['manifest']['blob']}"
         lines.append(
             f"  receipt      {where}: {receipt['listed']} listed = {receipt['scored']} scored + "

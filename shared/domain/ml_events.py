@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from shared.domain.wire import Wire
 
 BREACH_TAG = "azureml_modelmonitor_threshold_breached"
@@ -37,11 +39,12 @@ class EventKind(StrEnum):
 
 
 class MlEvent(Wire):
-    """One fact. `source` is the ARM id of the workspace or storage account it is of, in small letters.
+    """One fact. `source` is the ARM id of the workspace or storage account it is of, in small letters; `muster` of ours.
 
     `subject` is what it is about: runs/RUN, models/NAME, services/NAME, CONTAINER/BLOB. `version` tells facts about one
     subject apart: a model's version, a run's status, a blob's etag, a drift window. A drift's `monitor` is the first
-    word of the breach's text, which names monitor and signal, or the older event's dataDriftName.
+    word of the breach's text, which names monitor and signal, or the older event's dataDriftName. `threshold` is what the
+    monitor itself calls drift, where it says so.
     """
 
     kind: EventKind
@@ -54,6 +57,7 @@ class MlEvent(Wire):
     monitor: str = ""
     message: str = ""
     coefficient: float | None = None
+    threshold: float | None = Field(default=None, exclude_if=lambda threshold: threshold is None)
     tags: dict[str, str] = {}
     caused_by: str = ""
     occurred: datetime

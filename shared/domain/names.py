@@ -22,14 +22,19 @@ def train_run_id(workload: str, slot: str) -> str:
     return f"train-{workload}-{slot}"
 
 
+def drift_run_id(workload: str, slot: str) -> str:
+    """`drift_run_id("flights", "20130201T020000Z") -> "drift-flights-20130201T020000Z"`."""
+    return f"drift-{workload}-{slot}"
+
+
 def is_run_id(text: str) -> bool:
     """Whether `text` could be a run's id, and so is safe in a blob name."""
     return _RUN_ID.fullmatch(text) is not None
 
 
 def is_run_of(run: str, workload: str) -> bool:
-    """Whether `score_run_id` or `train_run_id` could have made `run` for `workload`."""
-    slot = run.removeprefix(f"score-{workload}-").removeprefix(f"train-{workload}-")
+    """Whether `run` is a run id made for `workload`, of whatever kind the workload is."""
+    slot = run.partition("-")[2].removeprefix(f"{workload}-")
     return is_run_id(run) and _SLOT.fullmatch(slot) is not None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.domain.drift import DriftOutcome, measure_instance_id
 from shared.domain.jobs import Progress
 from shared.domain.retrain import RetrainOutcome
 from shared.domain.scoring import RunOutcome, batch_instance_id
@@ -13,12 +14,19 @@ from shared.domain.status import RunStatus
 from shared.domain.wire import Wire
 from shared.domain.workload import MAX_INSTANCES
 
-type Outcome = RunOutcome | RetrainOutcome
+type Outcome = RunOutcome | RetrainOutcome | DriftOutcome
 # What a root orchestration answers with, by its name.
-OUTCOMES: Mapping[str, type[RunOutcome | RetrainOutcome]] = {
+OUTCOMES: Mapping[str, type[RunOutcome | RetrainOutcome | DriftOutcome]] = {
     "score_batch": RunOutcome,
     "retrain": RetrainOutcome,
+    "measure_drift": DriftOutcome,
 }
+_ROOTS = {
+    "score": "score_batch",
+    "train": "retrain",
+    "drift": "measure_drift",
+}  # by what a run's id begins with
+_ITEMS = {"train": "trials", "drift": "measurements"}
 
 _FAR = datetime.max.replace(tzinfo=UTC)
 OVER = ("Completed", "Failed", "Terminated", "Canceled")
@@ -54,7 +62,7 @@ class MachineReport(Wire):
 
 
 class RunReport(Wire):
-    """`items` are what the run is made of: inputs to be scored, or trials."""
+    """`items` are what the run is made of: inputs to be scored, trials, or its one measurement."""
 
     id: str
     state: str
@@ -102,17 +110,23 @@ def read_look(
 
 def read_outcome(run: str, record: object) -> Outcome:
     """The outcome that is on record of a run."""
-    return OUTCOMES["retrain" if is_retraining(run) else "score_batch"].model_validate(record)
+    return OUTCOMES[_ROOTS[_verb(run)]].model_validate(record)
 
 
 def is_retraining(run: str) -> bool:
-    return run.startswith("train-")
+    return _verb(run) == "train"
+
+
+def _verb(run: str) -> str:
+    return run.partition("-")[0]
 
 
 def child_ids(run: str) -> list[str]:
-    """The children of a run that may hold machines: its batches, or its lanes of trials and its evaluation."""
+    """The children of a run that may hold machines: its batches, its lanes of trials and its evaluation, or its one."""
     if is_retraining(run):
         return [*(f"{run}.t{lane:02d}" for lane in range(MAX_INSTANCES)), f"{run}.eval"]
+    if _verb(run) == "drift":
+        return [measure_instance_id(run)]
     return [batch_instance_id(run, index) for index in range(MAX_INSTANCES)]
 
 
@@ -146,7 +160,7 @@ def build_report(
         since=focus.since,
         next_look=None if root.is_over else focus.next_look,
         percent=100.0 if _is_whole(outcome) else round(100 * done / total, 1) if total else 0.0,
-        items="trials" if is_retraining(root.id) else "inputs",
+        items=_ITEMS.get(_verb(root.id), "inputs"),
         items_done=done,
         items_total=total,
         rows=sum(p.rows for p in progress),
@@ -162,9 +176,15 @@ def build_report(
 
 def _is_whole(outcome: Outcome | None) -> bool:
     """Whether the run came to the end that it was started for."""
-    if isinstance(outcome, RunOutcome):
-        return outcome.receipt is not None
-    return outcome is not None and bool(outcome.verdict)
+    match outcome:
+        case RunOutcome():
+            return outcome.receipt is not None
+        case RetrainOutcome():
+            return bool(outcome.verdict)
+        case DriftOutcome():
+            return outcome.measurement is not None
+        case None:
+            return False
 
 
 def _machine(batch: InstanceLook) -> MachineReport:

@@ -235,15 +235,17 @@ def _is_true(facts: Facts, rules: Rules) -> tuple[Action | None, str]:
 
 
 def _is_over_threshold(facts: Facts, rules: Rules) -> tuple[Action | None, str]:
-    coefficient = facts.event.coefficient
-    if coefficient is None or rules.threshold is None:
+    """The declared threshold counts; without one, the monitor's own."""
+    coefficient, threshold = facts.event.coefficient, rules.threshold
+    threshold = facts.event.threshold if threshold is None else threshold
+    if coefficient is None or threshold is None:
         return (
             None,
             "no coefficient to compare" if coefficient is None else f"drift {coefficient:g}, no threshold",
         )
-    if coefficient < rules.threshold:
-        return Action.IGNORE, f"Ignored: drift {coefficient:g} is under the threshold {rules.threshold:g}"
-    return None, f"drift {coefficient:g} reaches the threshold {rules.threshold:g}"
+    if coefficient < threshold:
+        return Action.IGNORE, f"Ignored: drift {coefficient:g} is under the threshold {threshold:g}"
+    return None, f"drift {coefficient:g} reaches the threshold {threshold:g}"
 
 
 def _is_news(facts: Facts, state: TriggerState) -> tuple[Action | None, str]:

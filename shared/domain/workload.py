@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from shared.domain.drift import DriftMonitor
 from shared.domain.fields import (
     AppFolder,
     BlobPattern,
@@ -30,6 +31,7 @@ from shared.domain.times import SettleTime
 __all__ = [
     "MAX_INSTANCES",
     "BatchScoring",
+    "DriftMonitor",
     "Retraining",
     "Schedule",
     "Workload",
@@ -114,9 +116,13 @@ class BatchScoring(Spec):
         return output
 
 
-type Workload = BatchScoring | Retraining
+type Workload = BatchScoring | Retraining | DriftMonitor
 
-_KINDS: dict[str, type[BatchScoring | Retraining]] = {"BatchScoring": BatchScoring, "Retraining": Retraining}
+_KINDS: dict[str, type[BatchScoring | Retraining | DriftMonitor]] = {
+    "BatchScoring": BatchScoring,
+    "Retraining": Retraining,
+    "DriftMonitor": DriftMonitor,
+}
 
 
 def parse_workload(

@@ -11,6 +11,7 @@ from shared.domain import (
     audit,
     considering,
     cost,
+    drift,
     gate,
     jobs,
     lease,
@@ -45,6 +46,8 @@ RETRAIN = Step("retrain", retrain.RetrainRequest, retrain.RetrainOutcome)
 TRAIN_TRIALS = Step("train_trials", retrain.TrialsRequest, retrain.TrialsOutcome)
 TRAIN_CHUNK = Step("train_chunk", retrain.ChunkRequest, retrain.ChunkOutcome)
 EVALUATE_MODELS = Step("evaluate_models", retrain.EvaluateRequest, retrain.EvaluateOutcome)
+MEASURE_DRIFT = Step("measure_drift", drift.DriftRequest, drift.DriftOutcome)
+MEASURE_FEATURES = Step("measure_features", drift.MeasureRequest, drift.MeasureOutcome)
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
@@ -79,6 +82,12 @@ WRITE_EVALUATION_JOB = Step("write_evaluation_job", retrain.EvaluationJobRequest
 JUDGE_MODELS = Step("judge_models", retrain.JudgeRequest, gate.Verdict)
 REGISTER_MODEL = Step("register_model", retrain.Registration, retrain.Registered)
 RECORD_RETRAINING = Step("record_retraining", retrain.RetrainOutcome, Nothing)
+
+FREEZE_COMPARISON = Step("freeze_comparison", drift.DriftRequest, drift.Comparison)
+WRITE_DRIFT_JOB = Step("write_drift_job", drift.DriftJobRequest, jobs.WrittenJob)
+READ_MEASUREMENT = Step("read_measurement", drift.DriftRequest, drift.Measurement)
+REPORT_DRIFT = Step("report_drift", drift.DriftReport, drift.Reported)
+RECORD_DRIFT = Step("record_drift", drift.DriftOutcome, Nothing)
 
 OPEN_LEASE = Step("open_lease", lease.LeaseOpening, Nothing)
 CLOSE_LEASE = Step("close_lease", lease.LeaseClosing, Nothing)

@@ -9,33 +9,47 @@ from typing import Any
 
 from shared.azure import event_ledger, ledger
 from shared.domain import names
+from shared.domain.drift import DriftRequest
 from shared.domain.errors import ConflictError
 from shared.domain.retrain import RetrainRequest
 from shared.domain.scoring import ScoreRequest
-from shared.domain.workload import BatchScoring, Workload
+from shared.domain.workload import BatchScoring, DriftMonitor, Retraining, Workload
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
 from shared.durable.contracts import Step
 
-type RunRequest = ScoreRequest | RetrainRequest
+type RunRequest = ScoreRequest | RetrainRequest | DriftRequest
 
 # By the kind of workload. What was claimed before there were kinds is scoring.
-ROOTS: dict[str, Step[Any, Any]] = {"BatchScoring": contracts.SCORE_BATCH, "Retraining": contracts.RETRAIN}
+ROOTS: dict[str, Step[Any, Any]] = {
+    "BatchScoring": contracts.SCORE_BATCH,
+    "Retraining": contracts.RETRAIN,
+    "DriftMonitor": contracts.MEASURE_DRIFT,
+}
 MAX_TRIES = 20
 
 
 def run_id_of(workload: Workload, slot: str) -> str:
     """A run's id says what and when: the same slot is the same run whoever starts it."""
-    make = names.score_run_id if isinstance(workload, BatchScoring) else names.train_run_id
-    return make(workload.name, slot)
+    match workload:
+        case BatchScoring():
+            return names.score_run_id(workload.name, slot)
+        case Retraining():
+            return names.train_run_id(workload.name, slot)
+        case DriftMonitor():
+            return names.drift_run_id(workload.name, slot)
 
 
 def request_for(workload: Workload, slot: str, *, started_by: str, reason: str) -> RunRequest:
-    """The run of one slot of a workload of either kind."""
+    """The run of one slot of a workload of any kind."""
     run = run_id_of(workload, slot)
-    if isinstance(workload, BatchScoring):
-        return ScoreRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
-    return RetrainRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
+    match workload:
+        case BatchScoring():
+            return ScoreRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
+        case Retraining():
+            return RetrainRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
+        case DriftMonitor():
+            return DriftRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
 
 
 @dataclass(frozen=True)

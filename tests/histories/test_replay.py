@@ -42,7 +42,7 @@ def test_every_orchestrator_has_histories_of_several_branches() -> None:
 UNSAFE = [
     # a step more, a step less, another order, another time, another name: each would leave a waiting run stuck
     ("score_batch", "orchestrators/score.py",
-     '    yield from flow.call(contracts.RECORD_COST, RunCost.of(request.run, outcome.charges))\n', ""),
+     '    yield from trail.write("run started", request.run, why=request.reason)\n', ""),
     ("score_batch", "orchestrators/score.py", "contracts.DISCARD_SCORES", "contracts.PUBLISH_SCORES"),
     ("score_shards", "orchestrators/score.py", "max(FIRST_LOOK_S, ", "max(2 * FIRST_LOOK_S, "),
     ("score_shards", "orchestrators/score.py", "_lease(flow, batch, offer, epoch),", "_lease(flow, batch, offer, epoch + 1),"),
