@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.ml_events import (
-    MAX_TAG_BYTES,
     EventKind,
     Ignored,
     MlEvent,
@@ -22,6 +21,7 @@ from shared.domain.ml_events import (
     normalise,
     normalise_all,
 )
+from shared.durable.wire import MAX_PAYLOAD_BYTES
 
 WORKSPACE = "/subscriptions/S/resourceGroups/R/providers/Microsoft.MachineLearningServices/workspaces/W"
 ACCOUNT = "/subscriptions/S/resourceGroups/R/providers/Microsoft.Storage/storageAccounts/musterdev"
@@ -264,12 +264,18 @@ def test_nothing_that_comes_makes_it_raise(raw: object) -> None:
         normalise(event_grid(name, subject=raw, eventTime=raw))
 
 
-@given(st.dictionaries(st.text(max_size=2000), st.text(max_size=2000), max_size=40))
-def test_an_event_is_small_enough_to_cross_the_durable_boundary(tags: dict[str, str]) -> None:
-    data = {**DATA["breach"][2], "runTags": {**tags, **DATA["breach"][2]["runTags"]}}
-    found = read(event_grid("breach", data=data))
-    assert found.kind is EventKind.DRIFT
-    assert len(json.dumps(found.tags)) <= MAX_TAG_BYTES + 2 * len(found.tags) + 2
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\U0001f332"])
+def test_an_event_is_small_enough_to_cross_the_durable_boundary(letter: str) -> None:
+    """However much somebody wrote into it. The breach and the cause are kept."""
+    long = letter * 5000
+    marks = {**DATA["breach"][2]["runTags"], "zz": "kept last", "causedBy": "somebody"}
+    data = {
+        "runId": long, "experimentName": long, "runStatus": long,
+        "runTags": {**{f"a{n}{long}": long for n in range(60)}, **marks},
+    }  # fmt: skip
+    found = read(event_grid("breach", data=data, subject=long))
+    assert (found.kind, found.caused_by, found.message) == (EventKind.DRIFT, "somebody", BREACH)
+    assert len(found.model_dump_json().encode()) < MAX_PAYLOAD_BYTES
 
 
 def test_a_batch_is_its_events_in_order() -> None:
