@@ -26,6 +26,7 @@ from shared.durable.contracts import Step
 from shared.durable.flow import CANCEL_EVENT
 from tests.crash.app import run_turn
 from tests.crash.clock import VirtualClock
+from tests.crash.histories import History, histories_of
 
 MOST_ITEMS = 5_000
 type Answer = Wire | Exception
@@ -86,6 +87,10 @@ class Stage:
 
     def when(self, step: Step[Any, Any]) -> list[datetime]:
         return [call.at for call in self.calls if call.step == step.name]
+
+    def history(self, instance_id: str) -> History:
+        """What the hub has written down of an instance."""
+        return next(each for each in histories_of(self._hub, instance_id) if each.instance == instance_id)
 
     def _fire_next_timer(self) -> bool:
         """Go to the next timer's moment. False if there is none."""
