@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -86,6 +87,13 @@ def test_a_run_belongs_to_one_workload(workload: str, slot: str, other: str) -> 
     assert names.is_run_of(run, other) == (other == workload)
     assert not names.is_run_of(run, f"{workload}-manual-0123456789abcdef")
     assert not names.is_run_of(f"{run}.b00", workload)
+
+
+@pytest.mark.parametrize("make", [names.score_run_id, names.train_run_id, names.drift_run_id])
+def test_a_run_of_any_kind_belongs_to_its_workload(make: Callable[[str, str], str]) -> None:
+    run = make("flights", "20130201T020000Z")
+    assert names.is_run_id(run) and names.is_run_of(run, "flights")
+    assert not names.is_run_of(make("train-flights", "20130201T020000Z"), "flights")
 
 
 def test_a_workload_that_begins_like_another_is_not_that_one() -> None:

@@ -15,8 +15,8 @@ from shared.domain.retrain_decision import (
     Action,
     Ended,
     Facts,
-    TriggerState,
     Rules,
+    TriggerState,
     decide,
     look_at,
     patience_ends,
@@ -51,6 +51,11 @@ def drift(coefficient: float) -> MlEvent:
     return OLDER.model_copy(update={"coefficient": coefficient})
 
 
+def measured(coefficient: float) -> MlEvent:
+    """By Muster itself, whose monitor has a threshold of its own."""
+    return drift(coefficient).model_copy(update={"threshold": 0.25})
+
+
 def after(
     outcome: str, *, started: datetime = NOW - 3 * DAY, before: TriggerState | None = None
 ) -> TriggerState:
@@ -66,6 +71,10 @@ CASES: list[tuple[str, Facts, Rules, TriggerState, Action, str]] = [
     ("drift at the threshold starts", facts(drift(0.3)), RULES, state(), Action.START, "30 new"),
     ("no threshold, any drift starts", facts(drift(0.01)), Rules(), state(), Action.START,
      "30 new blobs, 0 needed"),
+    ("under the monitor's own threshold", facts(measured(0.2)), Rules(), state(), Action.IGNORE,
+     "under the threshold 0.25"),
+    ("the declared threshold is the one that counts", facts(measured(0.2)), Rules(threshold=0.1), state(), Action.START,
+     "30 new"),
     ("the run completed in truth", facts(run_status="Completed"), RULES, state(), Action.IGNORE, "Ignored: recovered"),
     ("the run was cancelled", facts(run_status="Canceled"), RULES, state(), Action.IGNORE, "was cancelled"),
     ("nobody knows the run", facts(run_status=None), RULES, state(), Action.IGNORE, "knows no run mon_42"),
