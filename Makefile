@@ -5,7 +5,7 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 
-.PHONY: help setup run run-retrain serve test test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain serve test test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,13 @@ serve: setup ## the same stack, kept up until Ctrl-C
 
 test: setup ## every test, a file at a time on each of 3 processes (about 10 minutes on 2 cores); TESTS=folder for some
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-thrice: setup ## every test three times, each with another hash seed: the same results
+	@for seed in 1 22 333; do echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test || exit 1; done
+
+test-kills: setup ## 200 real SIGKILLs of app, worker and hub in run after run, then of everything in `make run` (15 minutes)
+	APP_KILLS=200 $(PY) -m pytest -s tests/e2e/test_kills.py
+	PLUG_ROUNDS=4 $(PY) -m pytest -s tests/e2e/test_plug.py
 
 test-crash: setup ## every single crash of every night, then 500 random nights (about half an hour on 2 cores)
 	$(PY) -m tests.crash singles

@@ -4,6 +4,8 @@ python -m tests.crash singles [--scenario NAME] [--sample N]   one crash at ever
 python -m tests.crash pairs [--sample N]                       two crashes, every pair of effects of the plain night
 python -m tests.crash chaos --runs N [--first SEED]            random schedules of several faults at once
 python -m tests.crash replay TASK [--trace]                    one run again, as a campaign named it
+
+--part I/N of the first three: every N-th run from the I-th on, so that a campaign can be done in pieces or places.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     if options.command == "replay":
         return _replay(Task.parse(options.task), trace=options.trace)
-    tasks = _tasks(options)
+    tasks = _tasks(options)[options.part]
     print(f"{len(tasks)} runs", flush=True)
     summary = _report(run_all(tasks, processes=options.processes), len(tasks))
     return 1 if summary.failed else 0
@@ -51,10 +53,19 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         command.add_argument("--scenario", choices=list(SCENARIOS), action="append")
         command.add_argument("--runs", type=int, default=500)
         command.add_argument("--first", type=int, default=1)
+        command.add_argument("--part", type=_part, default=slice(None), metavar="I/N")
     again = commands.add_parser("replay")
     again.add_argument("task")
     again.add_argument("--trace", action="store_true")
     return parser.parse_args(arguments)
+
+
+def _part(text: str) -> slice:
+    """1/4 -> every fourth, from the first on."""
+    number, count = (int(each) for each in text.split("/"))
+    if not 1 <= number <= count:
+        raise argparse.ArgumentTypeError(f"{text} is not one of {count} parts")
+    return slice(number - 1, None, count)
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:

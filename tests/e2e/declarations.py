@@ -63,5 +63,9 @@ DECLARATIONS: list[Declaration] = [
     declaration("cluster-cancelled", compute=CLUSTER),
     declaration("cluster-terminated", compute=CLUSTER),
     declaration("job-fails-on-a-node", compute=CLUSTER),
+    declaration("killed-dsvm", input={"prefix": "killed/", "watermark": "none"}),
+    declaration(
+        "killed-local", input={"prefix": "killed/", "watermark": "none"}, compute={"platform": "local"}
+    ),
     declaration("hourly", schedule={"every": "PT1H", "anchor": "2026-01-01T00:00:00Z"}),
 ]

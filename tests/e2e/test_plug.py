@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 MOMENTS = ("champion", "its timer is due", "provisioning", "scoring", "publishing|releasing")
-# PLUG_SEED repeats the moments of a run; `make test-plug` pulls 20 plugs more.
+# PLUG_SEED repeats the moments of a run; `make test-kills` pulls about 20 plugs.
 SEED = int(os.environ.get("PLUG_SEED", random.SystemRandom().randrange(10**6)))
 ROUNDS = int(os.environ.get("PLUG_ROUNDS", "1"))
 ROOT = Path(__file__).resolve().parents[2]
