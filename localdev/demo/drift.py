@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from typing import Any
 
 import pyarrow.compute as pc
@@ -61,6 +62,7 @@ def crown(models: Any, name: str, landing: str, known: list[tuple[str, str]]) ->
 
 def breach(world: World, monitor: str, run: str) -> str:
     """Run the monitor's job to its end in the simulated workspace, by plain azure-ai-ml. Its status."""
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it warns of classes that nobody here uses
     from azure.ai.ml import MLClient, command
     from azure.ai.ml.entities import AmlCompute, Environment
     from azure.identity import ManagedIdentityCredential
@@ -75,21 +77,26 @@ def breach(world: World, monitor: str, run: str) -> str:
         client.environments.create_or_update(
             Environment(name=ENVIRONMENT, version="1", image="library/python:3.13")
         )
-        message = f"{monitor}_data_drift has failed due to one or more features violating metric thresholds"
         job = command(
             name=run,
             experiment_name=monitor,
-            command="echo feature distributions have moved && exit 1",
+            command="echo feature distributions have moved && sleep 4 && exit 1",
             environment=f"{ENVIRONMENT}:1",
             compute=CLUSTER,
-            tags={BREACH_TAG: message},
         )
         client.jobs.create_or_update(job)
+    wait_for(f"monitor run {run}", lambda: client.jobs.get(run).status == "Running", world=world)
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        found = client.jobs.get(run)  # a monitor marks its run while it is at work, right before it fails
+        found.tags[BREACH_TAG] = (
+            f"{monitor}_data_drift has failed due to one or more features violating metric thresholds"
+        )
+        client.jobs.create_or_update(found)
     status = wait_for(
         f"the end of monitor run {run}",
-        lambda: found if (found := client.jobs.get(run).status) in OVER else None,
+        lambda: status if (status := client.jobs.get(run).status) in OVER else None,
         world=world,
     )
     with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
         client.compute.begin_delete(CLUSTER).result()
-    return str(status)
+    return str(getattr(status, "value", status))

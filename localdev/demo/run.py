@@ -22,7 +22,8 @@ DECLARATION = ROOT / "workloads" / "flights-nightly.yaml"
 BEFORE_SLOT = timedelta(
     seconds=100
 )  # the app must have seen the declaration at one tick before its first slot is due
-PATIENCE_S = 300
+PATIENCE_S = 600
+QUIET_S = 10  # a line at least so often while only the money runs
 
 
 def main(state: Path, *, speed: float, resume: bool) -> int:
@@ -81,13 +82,15 @@ def _jump_before(clock: Clock, slot: Slot) -> None:
 
 def follow(world: World, run_id: str) -> dict[str, Any]:
     """Show the run's own report, a line whenever it changes, until it is over. Gives the last report."""
-    shown, pause, deadline = "", threading.Event(), time.monotonic() + PATIENCE_S
+    shown, seen, said = "", tuple[Any, ...](), 0.0
+    pause, deadline = threading.Event(), time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         _, report = world.api(f"runs/{run_id}")
         line = progress_line(report)
-        if line != shown:
+        told = (report["phase"], report["percent"], report["waiting_for"])
+        if told != seen or time.monotonic() - said > QUIET_S and line != shown:
             say(line)
-            shown = line
+            shown, seen, said = line, told, time.monotonic()
         if report["state"] not in ("Running", "Pending"):
             return dict(report)
         pause.wait(0.3)

@@ -102,7 +102,11 @@ def judge(evaluation: Evaluation | None, rules: Gate, *, has_champion: bool) -> 
     for ruling in (Ruling.REJECTED, Ruling.INCONCLUSIVE):
         if against := [row for row in rows if row.ruling is ruling]:
             return Verdict(ruling=ruling, reason="; ".join(row.reason for row in against), rows=rows)
-    return Verdict(ruling=Ruling.PROMOTE, reason=rows[-1].reason or "every rule is met", rows=rows)
+    return Verdict(
+        ruling=Ruling.PROMOTE,
+        reason=next((row.reason for row in rows if row.reason), "every rule is met"),
+        rows=rows,
+    )
 
 
 def _rows(evaluation: Evaluation, rules: Gate, has_champion: bool) -> Iterator[GateRow]:
