@@ -88,7 +88,7 @@ def follow(world: World, run_id: str) -> dict[str, Any]:
         _, report = world.api(f"runs/{run_id}")
         line = progress_line(report)
         told = (report["phase"], report["percent"], report["waiting_for"])
-        if told != seen or time.monotonic() - said > QUIET_S and line != shown:
+        if told != seen or (time.monotonic() - said > QUIET_S and line != shown):
             say(line)
             shown, seen, said = line, told, time.monotonic()
         if report["state"] not in ("Running", "Pending"):
