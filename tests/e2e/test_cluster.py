@@ -5,14 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from localdev.demo.world import ROOT
+from shared.domain import names
 from shared.domain.price_book import sizes
 from shared.domain.workload import parse_workload
 from shared.platforms import platforms
-from tests.support.estate import Estate, Ran, wait
+from tests.support.estate import PATIENCE_S, Estate, Ran, wait
 
 ML = "Microsoft.MachineLearningServices/workspaces"
 RESIZE, CREATE, SUBMIT = f"{ML}/computes/resize", f"{ML}/computes/write", f"{ML}/jobs/write"
+
+ALIKE = ("alike-local", "alike-dsvm", "alike-cluster", "node-preempted")
+TOGETHER = ("plain-cluster", *ALIKE, "node-lost", "job-fails-on-a-node")
 
 
 def parts(here: Estate, run: Ran, workload: str) -> dict[str, bytes]:
@@ -32,10 +38,29 @@ def node_bill(here: Estate, cluster: str) -> list[dict[str, Any]]:
     return [line for line in here.world.control.bill()["lines"] if f"/{cluster}/" in line["resource_id"]]
 
 
-def test_batches_run_at_once_on_the_nodes_of_one_cluster_that_is_gone_afterwards(here: Estate) -> None:
-    here.land("plain-cluster", 5)
+@pytest.fixture(scope="module")
+def nights(shared_estate: Estate) -> dict[str, Ran]:
+    """Runs that have nothing to do with each other, at the same time."""
+    here = shared_estate
+    runs = {name: here.expect(name) for name in TOGETHER}
+    for prefix, files in (("plain-cluster", 5), ("alike", 6), ("node-lost", 3), ("job-fails-on-a-node", 3)):
+        here.land(prefix, files)
+    here.fault(vm=runs["node-preempted"].cluster_of(1), kind="evict", operation=RESIZE, after_s=20)
+    here.fault(vm=runs["node-lost"].cluster_of(1), kind="vanish", operation=RESIZE, after_s=20)
+    failing = f"{names.lease_id(runs['job-fails-on-a-node'].id, 'score', 0)}-e1-b01-e1"
+    here.fault(vm=failing, kind="script_fails", operation=SUBMIT, exit_code=3)
+    for name in TOGETHER:
+        here.start(name)
+    for run in runs.values():
+        here.finish(run, seconds=2 * PATIENCE_S)
+    here.world.control.clear_faults()
+    return runs
 
-    run = here.score("plain-cluster")
+
+def test_batches_run_at_once_on_the_nodes_of_one_cluster_that_is_gone_afterwards(
+    here: Estate, nights: dict[str, Ran]
+) -> None:
+    run = nights["plain-cluster"]
 
     assert run.outcome["state"] == "Completed", run.report
     assert run.outcome["receipt"]["listed"] == 5
@@ -49,15 +74,12 @@ def test_batches_run_at_once_on_the_nodes_of_one_cluster_that_is_gone_afterwards
     assert sum(float(line["usd"]) for line in bill) <= run.outcome["usd"]
 
 
-def test_a_cluster_with_a_node_taken_away_publishes_the_bytes_of_every_other_platform(here: Estate) -> None:
-    here.land("alike", 6)
-    names = ("alike-local", "alike-dsvm", "alike-cluster", "node-preempted")
-    here.fault(vm=here.expect("node-preempted").cluster_of(1), kind="evict", operation=RESIZE, after_s=20)
+def test_a_cluster_with_a_node_taken_away_publishes_the_bytes_of_every_other_platform(
+    here: Estate, nights: dict[str, Ran]
+) -> None:
+    published = [parts(here, nights[name], name) for name in ALIKE]
 
-    runs = {name: here.start(name) for name in names}
-    published = [parts(here, here.finish(run), name) for name, run in runs.items()]
-
-    run = runs["node-preempted"]
+    run = nights["node-preempted"]
     assert run.outcome["state"] == "Completed", run.report
     assert any(each.count("Running") == 2 for each in statuses(here, run).values())
     assert len(run.outcome["charges"]) == 1
@@ -65,12 +87,10 @@ def test_a_cluster_with_a_node_taken_away_publishes_the_bytes_of_every_other_pla
     assert published[0] == published[1] == published[2] == published[3]
 
 
-def test_a_job_that_azure_gives_up_with_its_node_is_followed_by_another(here: Estate) -> None:
-    here.land("node-lost", 3)
-    run = here.expect("node-lost")
-    here.fault(vm=run.cluster_of(1), kind="vanish", operation=RESIZE, after_s=20)
-    here.start("node-lost")
-    here.finish(run)
+def test_a_job_that_azure_gives_up_with_its_node_is_followed_by_another(
+    here: Estate, nights: dict[str, Ran]
+) -> None:
+    run = nights["node-lost"]
 
     assert run.outcome["state"] == "Completed", run.report
     jobs = statuses(here, run)
@@ -78,6 +98,17 @@ def test_a_job_that_azure_gives_up_with_its_node_is_followed_by_another(here: Es
     assert len(lost) == 1
     assert jobs[f"{lost[0]}r2"][-1] == "Completed"
     assert len(run.outcome["charges"]) == 1
+
+
+def test_a_job_that_fails_fails_the_run_with_its_reason_and_after_the_others(
+    here: Estate, nights: dict[str, Ran]
+) -> None:
+    run = nights["job-fails-on-a-node"]
+
+    assert run.outcome["state"] == "Failed", run.report
+    assert "b01-e1" in run.outcome["reason"] and "status code 3" in run.outcome["reason"]
+    ends = sorted(each[-1] for each in statuses(here, run).values())
+    assert ends == ["Completed", "Completed", "Failed"]
 
 
 def test_no_quota_for_low_priority_takes_dedicated_nodes(here: Estate) -> None:
@@ -122,19 +153,6 @@ def test_a_cluster_that_cannot_be_made_is_made_elsewhere(here: Estate) -> None:
 
     assert run.outcome["state"] == "Completed", run.report
     assert [charge["offer"]["region"] for charge in run.outcome["charges"]] == ["westeurope", "northeurope"]
-
-
-def test_a_job_that_fails_fails_the_run_with_its_reason_and_after_the_others(here: Estate) -> None:
-    here.land("job-fails-on-a-node")
-    run = here.expect("job-fails-on-a-node")
-    here.fault(vm="-b01-e1", kind="script_fails", operation=SUBMIT, exit_code=3)
-    here.start("job-fails-on-a-node")
-    here.finish(run)
-
-    assert run.outcome["state"] == "Failed", run.report
-    assert "b01-e1" in run.outcome["reason"] and "status code 3" in run.outcome["reason"]
-    ends = sorted(each[-1] for each in statuses(here, run).values())
-    assert ends == ["Completed", "Completed", "Failed"]
 
 
 def test_cancelling_ends_the_jobs_and_the_cluster(here: Estate) -> None:
