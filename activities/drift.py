@@ -60,8 +60,8 @@ def _sides(monitor: DriftMonitor) -> dict[str, list[dict[str, Any]]]:
     taken = {each.name for each in newest} if target.container == reference.container else set()
     others = (each for each in training_data.list_data(reference) if each.name not in taken)
     return {
-        "reference": _items(reference.container, _chosen(others, monitor)),
-        "target": _items(target.container, newest),
+        "reference": training_data.as_items(reference.container, _chosen(others, monitor)),
+        "target": training_data.as_items(target.container, newest),
     }
 
 
@@ -76,10 +76,6 @@ def _chosen(listed: Iterable[Found], monitor: DriftMonitor) -> Sequence[Found]:
             f"{reference.container}/{reference.prefix}; say how many in reference.newest or reference.oldest"
         )
     return found
-
-
-def _items(container: str, found: Iterable[Found]) -> list[dict[str, Any]]:
-    return [{"container": container, "blob": f.name, "etag": f.etag, "size": f.size} for f in found]
 
 
 @activity(contracts.WRITE_DRIFT_JOB)

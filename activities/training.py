@@ -75,16 +75,12 @@ def _choose_data(workload: Retraining) -> dict[str, object]:
         )
     known = training_data.known_to_champion(workload.model.name)
     return {
-        "train": [_item(data.container, found) for found in train],
-        "test": [_item(data.container, found) for found in test],
+        "train": training_data.as_items(data.container, train),
+        "test": training_data.as_items(data.container, test),
         "label": data.label,
         "schema": _checked_columns(workload, train, test),
         "new": sum((found.name, found.etag) not in known for found in listed),
     }
-
-
-def _item(container: str, found: Found) -> dict[str, object]:
-    return {"container": container, "blob": found.name, "etag": found.etag, "size": found.size}
 
 
 def _checked_columns(workload: Retraining, train: Sequence[Found], test: Sequence[Found]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from shared.azure import blob
@@ -30,6 +31,13 @@ def list_data(data: Place) -> list[Found]:
     """The blobs that a declaration names, in name order."""
     found = blob.list_blobs(data.container, data.prefix)
     return [each for each in found if fnmatch.fnmatchcase(each.name.removeprefix(data.prefix), data.pattern)]
+
+
+def as_items(container: str, found: Iterable[Found]) -> list[dict[str, Any]]:
+    """Blobs as they are frozen for an agent: what it reads must still have this etag."""
+    return [
+        {"container": container, "blob": each.name, "etag": each.etag, "size": each.size} for each in found
+    ]
 
 
 def count_new(workload: Retraining) -> int:

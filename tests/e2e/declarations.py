@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.events.retrainings import retraining
+from tests.support.drifts import drift_monitor
 from tests.support.estate import Declaration, declaration
 
 TWO_REGIONS = {"regions": ["westeurope", "northeurope"], "sizes": ["Standard_D2s_v5"]}
@@ -66,6 +68,21 @@ DECLARATIONS: list[Declaration] = [
     declaration("killed-dsvm", input={"prefix": "killed/", "watermark": "none"}),
     declaration(
         "killed-local", input={"prefix": "killed/", "watermark": "none"}, compute={"platform": "local"}
+    ),
+    drift_monitor(
+        "winter-summer",
+        reference={"oldest": 7},
+        target={"newest": 7},
+        threshold=0.03,
+        features=["carrier", "origin", "dest", "distance", "hour", "late"],
+    ),
+    # What its run trains with is not there: it ends before anything is bought.
+    retraining(
+        "drift-answered",
+        monitor="winter-summer",
+        training={"code": "workloads/unheard-of"},
+        trigger={"threshold": 0.05, "hysteresis": 0.01},
+        data={"prefix": "winter-summer/"},
     ),
     declaration("hourly", schedule={"every": "PT1H", "anchor": "2026-01-01T00:00:00Z"}),
 ]
