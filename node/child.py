@@ -22,6 +22,7 @@ from node.errors import Stopped
 from node.lifeline import adopt_orphans, children_of_ours
 
 LOG_BYTES = 64 * 1024
+_WORDS = 400
 _LOOK_S = 0.1
 _CHUNK = 64 * 1024
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -43,13 +44,12 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """`exit code 1: ValueError: no rows`, or how it was killed."""
+        """`exit code 1: ValueError: no rows`: how it ended, and the last line that it wrote."""
         if self.code is None:
             return "its time was up"
-        if self.code < 0:
-            return f"killed by {signal.Signals(-self.code).name}"
+        how = f"exit code {self.code}" if self.code >= 0 else f"killed by {signal.Signals(-self.code).name}"
         lines = [line.strip() for line in self.log.decode(errors="replace").splitlines() if line.strip()]
-        return f"exit code {self.code}" + (f": {lines[-1]}" if lines else "")
+        return f"{how}: {lines[-1][:_WORDS]}" if lines else how
 
 
 def close_own_memory() -> None:

@@ -62,7 +62,7 @@ class Drift:
         return 1, 1
 
     def carry_out(self, store: Store, progress: Progress, stop: threading.Event, work: Path) -> None:
-        """Leave the result, unless it is there: the first one stays. Raises JobSpecError where the data cannot be compared."""
+        """Leave the result, unless it is there. Raises JobSpecError where the data cannot be compared."""
         close_own_memory()
         container, blob = self.head.state_container, self.head.path("drift.json")
         if blob not in store.names(container, blob):

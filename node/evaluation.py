@@ -8,6 +8,7 @@ open their own storage: there the model was registered by us, here a challenger 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ from node.models import CARD, CARD_MAX_BYTES, ModelCard, parse_card
 from node.progress import Progress
 from node.storage import NotThere, Store
 
+logger = logging.getLogger(__name__)
 _STEP_TIMEOUT_S = 4 * 3600.0
 _DOCUMENT_MAX_BYTES = 64 * 1024 * 1024
 _DOUBLE = 8
@@ -160,6 +162,7 @@ class _Attempt:
         """A step of our own: if it fails, the job does."""
         ended = run_ours(module, *arguments, writable=writable, stop=self._stop, timeout_s=_STEP_TIMEOUT_S)
         if ended.code != 0:
+            logger.error("a step failed", extra={"step": module, "said": ended.log.decode(errors="replace")})
             raise NodeError(f"{module}: {ended.words}")
 
     def _folder(self, *names: str) -> Path:

@@ -42,7 +42,8 @@ def test_the_agent_runs_from_its_zip_alone_and_imports_nothing_of_the_app(tmp_pa
     with zipfile.ZipFile(io.BytesIO(build_package().data)) as archive:
         archive.extractall(tmp_path)
     probe = (
-        "import sys, node.agent, node.shard, node.usercode, node.scoring\n"
+        "import sys, node.agent, node.shard, node.usercode, node.scoring, node.training, node.seal, node.units\n"
+        "import node.evaluation, node.test_set, node.prediction, node.comparison, node.drift, node.drift_child\n"
         "ours = {name.split('.')[0] for name in sys.modules}\n"
         "print(sorted(ours & {'shared', 'localdev', 'activities', 'orchestrators', 'function_app'}))"
     )
