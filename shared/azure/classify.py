@@ -91,6 +91,7 @@ RULES: Mapping[str, Rule] = {
     "PublicIPCountLimitReached": _ELSEWHERE,
     "OutOfQuota": _ELSEWHERE,
     "OutOfCapacity": _ELSEWHERE,
+    "AllocationTimedout": _ELSEWHERE,
     "ClusterCoreQuotaReached": _ELSEWHERE,
     "ClusterMinNodesExceedCoreQuota": _ELSEWHERE,
     # D: nobody but the user can help

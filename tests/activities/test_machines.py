@@ -48,6 +48,20 @@ def _until_after(cloud: Cloud, lease: Lease) -> None:
     cloud.pass_time((lease.deadline + GRACE - cloud.clock.now()).total_seconds() + 1)
 
 
+def test_a_machine_whose_making_was_preempted_is_lost_and_not_waited_for(cloud: Cloud, lease: Lease) -> None:
+    """The code says "look again", but what has failed stays failed: only another machine helps."""
+    _open(cloud, lease)
+    cloud.faults(
+        {"kind": "async_failure", "operation": "Microsoft.Compute/virtualMachines/write", "code": "OperationPreempted",
+         "message": "Operation execution has been preempted by a more recent operation."},
+        lease=lease,
+    )  # fmt: skip
+    cloud.pass_time(compute.begin_provision(lease).poll_after_s)
+
+    with pytest.raises(LeaseLost, match="OperationPreempted"):
+        cloud.until(lambda: compute.observe_machine(lease), lambda _: False)
+
+
 def test_nothing_is_created_under_a_lease_that_is_closed(cloud: Cloud, lease: Lease) -> None:
     _open(cloud, lease)
     _close(cloud, lease)

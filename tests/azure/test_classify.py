@@ -56,6 +56,22 @@ _NO_ROLE = (
         (429, "RetryableErrorDueToAnotherOperation", "", TransientError),
         (409, "Conflict", "", TransientError),
         (409, "OperationPreempted", "", TransientError),
+        (None, "ClusterCoreQuotaReached", "", CapacityError),
+        (None, "ClusterMinNodesExceedCoreQuota", "", CapacityError),
+        (
+            400,
+            "BadRequest",
+            "The specified subscription has a total vCPU quota of 0 and cannot accomodate for at least 1 requested "
+            "managed compute node which maps to 2 vCPUs.",
+            CapacityError,
+        ),
+        (
+            400,
+            "UserError",
+            "Operation results in exceeding quota limits of Total Cluster vCPUs",
+            CapacityError,
+        ),
+        (400, "BadRequest", "The request is invalid.", PlatformError),
         (400, "NicReservedForAnotherVm", "", TransientError),
         (401, "ExpiredAuthenticationToken", "", TransientError),
         (409, "OperationNotAllowed", _MARKED, TransientError),

@@ -78,6 +78,19 @@ def test_only_our_names_parse(text: str) -> None:
 def test_a_job_s_id_tells_batch_and_epoch() -> None:
     assert names.job_id(0, 1) == "b00-e1"
     assert names.job_id(31, 2) == "b31-e2"
+    assert names.job_id(0, 1, 2) == "b00-e1r2"
+    # The newest is the last in the order that a container lists its blobs in.
+    assert sorted(f"{names.job_id(0, 1, attempt)}.json" for attempt in (2, 1)) == [
+        "b00-e1.json",
+        "b00-e1r2.json",
+    ]
+
+
+def test_a_cluster_s_name_keeps_to_azure_ml_s_24_characters() -> None:
+    lease = "0123456789abcdef"
+    assert names.cluster_name(lease, 1) == "ml-0123456789ab-e1"
+    assert len(names.cluster_name(lease, 999_999)) <= 24
+    assert names.cluster_job_name(lease, 2, "b00-e2") == "0123456789abcdef-e2-b00-e2"
 
 
 @given(WORKLOADS, SLOTS, WORKLOADS)

@@ -215,7 +215,7 @@ def test_a_quota_used_up_meanwhile_is_told_by_the_job_that_waits(cloud: Cloud, l
         run(cloud, lease, "exit-0")
         assert "ClusterCoreQuotaReached" in JOBS.observe_job(lease, "b00-e1").message
     finally:
-        cloud.control.set_ml_quota("westeurope", "standardDSv5Family", 100)
+        cloud.control.set_ml_quota("westeurope", "standardDSv5Family", 64)
 
 
 def test_a_cluster_that_failed_says_why_and_its_carcass_is_deleted(cloud: Cloud, lease: Lease) -> None:
