@@ -21,7 +21,7 @@ from orchestrators import score
 from shared.domain.lease import Operation
 from shared.platforms import dsvm
 from tests.crash.__main__ import every_single, sample
-from tests.crash.campaign import Result, Runner, Summary, Task, run_all, stalls, summed
+from tests.crash.campaign import Result, Runner, Summary, Task, stalls, summed
 from tests.crash.plans import Plan, Verdict
 from tests.crash.rig import Rig
 from tests.crash.scenarios import SCENARIOS
@@ -48,17 +48,17 @@ def test_a_night_without_crashes_ends_as_it_should(runner: Runner, night: str) -
 
 def test_a_crash_at_any_point_changes_nothing(runner: Runner) -> None:
     every = every_single(runner, SCENARIOS)
-    summary = summed(run_all(sample(every, CRASHES)))
+    summary = summed(runner.run(task) for task in sample(every, CRASHES))
     print(f"{summary.runs} of {len(every)} single crashes: {summary.states}")
     assert_well(summary)
     assert summary.crashes > CRASHES / 2
 
 
-def test_random_nights_violate_nothing() -> None:
+def test_random_nights_violate_nothing(runner: Runner) -> None:
     first = int(os.environ.get("MUSTER_FIRST_SEED", "1"))
     nights = list(SCENARIOS)
     tasks = [Task(nights[seed % len(nights)], seed=seed) for seed in range(first, first + NIGHTS)]
-    summary = summed(run_all(tasks))
+    summary = summed(runner.run(task) for task in tasks)
     print(f"seeds {first} to {first + NIGHTS - 1}: {summary.crashes} crashes, {summary.states}")
     assert_well(summary)
     assert summary.crashes > NIGHTS

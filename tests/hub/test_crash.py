@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from localdev.clock import Clock
 from localdev.runner.hub import Status, TaskHub
 from tests.hub import crash_app
 
-KILLS, MIN_KILLS = int(os.environ.get("HUB_KILLS", "15")), 5
+KILLS = int(os.environ.get("HUB_KILLS", "15"))
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,21 +43,29 @@ def test_killed_at_random_moments_every_orchestration_ends_right(tmp_path: Path)
     seed = int(os.environ.get("HUB_SEED", random.SystemRandom().randrange(10**6)))
     print(f"HUB_SEED={seed}")  # shown when the test fails
     chance = random.Random(seed)
-    path = tmp_path / "hub.db"
     killed = 0
-    while killed < KILLS:
+    for number in itertools.count(1):
+        path = tmp_path / f"hub-{number}.db"
+        killed += kill_until_done(path, chance, most=KILLS - killed)
+        with TaskHub.open(path, clock=Clock()) as hub:
+            check_outputs(hub)
+            check_histories(hub)
+            check_nothing_is_left(hub)
+        if killed >= KILLS:
+            break
+    print(f"{killed} kills over {number} files")
+
+
+def kill_until_done(path: Path, chance: random.Random, *, most: int) -> int:
+    """How often the host was killed before all work of this file was done."""
+    for killed in range(most):
         with process(str(path)) as host:
             time.sleep(chance.uniform(0, 0.3))  # the moment of the kill is what is being varied
             if host.poll() is not None:
-                break
-        killed += 1
+                return killed
     with process(str(path)) as host:
         assert host.wait(60) == 0
-    assert killed >= MIN_KILLS, "the work was done before it was killed often enough"
-    with TaskHub.open(path, clock=Clock()) as hub:
-        check_outputs(hub)
-        check_histories(hub)
-        check_nothing_is_left(hub)
+    return most
 
 
 def check_outputs(hub: TaskHub) -> None:
