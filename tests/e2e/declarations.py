@@ -76,6 +76,7 @@ DECLARATIONS: list[Declaration] = [
         threshold=0.03,
         features=["carrier", "origin", "dest", "distance", "hour", "late"],
     ),
+    drift_monitor("steady", compute={"platform": "dsvm", "sizes": ["Standard_D2s_v5"]}),
     # What its run trains with is not there: it ends before anything is bought.
     retraining(
         "drift-answered",

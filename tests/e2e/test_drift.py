@@ -39,9 +39,8 @@ def test_the_flights_of_summer_are_not_those_of_winter_and_a_retraining_starts(h
     assert run.outcome["state"] == "Completed", run.report
     measured, key = run.outcome["measurement"], run.outcome["event"]
     assert (measured["feature"], run.outcome["breached"]) == ("late", True)
-    assert (
-        0.05 < measured["coefficient"] < 0.06
-    )  # 21 % of the winter's flights were late, 31 % of the summer's
+    # 21 % of the winter's flights were late, 31 % of the summer's
+    assert 0.05 < measured["coefficient"] < 0.06
     assert (measured["measured"], measured["rows_reference"], measured["rows_target"]) == (6, 6043, 5981)
     assert run.outcome["teardown"] == "Clean" and len(run.outcome["charges"]) == 1
     shown = texts.explain(run.report)
@@ -57,3 +56,19 @@ def test_the_flights_of_summer_are_not_those_of_winter_and_a_retraining_starts(h
     assert started.outcome["usd"] == 0, "its training code is not there"
     _, listed = here.world.api("runs")
     assert {run.id, started.id} <= {each["id"] for each in listed["runs"]}
+
+
+def test_data_that_did_not_move_are_measured_on_a_rented_machine_and_start_nothing(here: Estate) -> None:
+    day = flights.as_parquet(flights.flown((WINTER,)).slice(0, 500))
+    for number in range(4):
+        here.landing.upload_blob(f"steady/{number}.parquet", day, overwrite=True)
+    status, answer = here.world.api("runs", method="POST", body={"workload": "steady"})
+    assert status == 202, answer
+
+    run = here.finish(Ran(id=answer["id"], slot=""))
+
+    assert (run.outcome["state"], run.outcome["breached"]) == ("Completed", False), run.report
+    assert run.outcome["measurement"]["coefficient"] == 0
+    assert run.outcome["usd"] > 0 and run.outcome["teardown"] == "Clean"
+    (decision,) = wait(lambda: decisions(here, run.outcome["event"]), "the tick that considers it")
+    assert decision["action"] == "IGNORE" and "no workload listens" in decision["reasons"][-1]

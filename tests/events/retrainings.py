@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from activities import events
 from localdev.runner.hub import TaskHub
 from shared.azure import blob, event_ledger
-from shared.domain.considering import EventOutcome
+from shared.domain.considering import DecideRequest, EventOutcome
+from shared.domain.errors import AppError
 from shared.domain.ml_events import MlEvent, normalise
 from shared.domain.retrain_decision import Decision
-from shared.domain.wire import Wire
 from shared.durable import contracts
 from tests.crash.clock import VirtualClock
 from tests.durable.stage import Stage
@@ -63,8 +63,12 @@ class Considering:
         """Consider one event to its end, and give the decisions as they are on record."""
         event = normalise(raw)
         assert isinstance(event, MlEvent)
-        outcome = self._stage.outcome(contracts.CONSIDER_EVENT, event, f"event-{event.key}")
-        assert isinstance(outcome, EventOutcome)
+        return self._consider(event)
+
+    def _consider(self, event: MlEvent) -> tuple[Decision, ...]:
+        ended = self._stage.run(contracts.CONSIDER_EVENT, event, f"event-{event.key}")
+        assert ended.failure is None, ended.failure.errorMessage
+        outcome = EventOutcome.model_validate(json.loads(ended.output or "null")["ok"])
         found = [event_ledger.read_decision(each.workload, event.key)[0] for each in outcome.decisions]
         assert [each and each.brief() for each in found] == list(outcome.decisions)
         return tuple(each for each in found if each)
@@ -73,16 +77,29 @@ class Considering:
         (decision,) = self.consider(raw)
         return decision
 
+    def decided(self, event: MlEvent) -> Decision:
+        """The one decision about a fact that is on record."""
+        (decision,) = self._consider(event)
+        return decision
+
     @property
     def looks(self) -> int:
         """How often it was decided so far, waits counted."""
         return len(self._stage.steps(contracts.DECIDE_RETRAINING))
 
 
-def _act(step: str, payload: Any) -> Wire:
-    if step == contracts.READ_EVENT_TRUTH.name:
-        return events.read_event_truth(MlEvent.model_validate(payload))
-    return events.decide_retraining(contracts.DECIDE_RETRAINING.input.model_validate(payload))
+def _act(step: str, payload: Any) -> Any:
+    """What the real activity answers, or the error that it fails with."""
+    act = {
+        contracts.READ_EVENT_TRUTH.name: events.read_event_truth,
+        contracts.DECIDE_RETRAINING.name: events.decide_retraining,
+        contracts.CLOSE_EVENT.name: events.close_event,
+    }[step]
+    model = DecideRequest if step == contracts.DECIDE_RETRAINING.name else MlEvent
+    try:
+        return cast(Any, act)(model.model_validate(payload))
+    except AppError as error:
+        return error
 
 
 def claims(workload: str) -> list[str]:
