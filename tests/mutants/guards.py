@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.mutants import data, events, machines, runs
+from tests.mutants import data, drift, events, machines, runs
 from tests.mutants.mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*machines.MUTANTS, *data.MUTANTS, *runs.MUTANTS, *events.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *machines.MUTANTS,
+    *data.MUTANTS,
+    *runs.MUTANTS,
+    *events.MUTANTS,
+    *drift.MUTANTS,
+)
