@@ -23,6 +23,7 @@ from localdev.azuresim.arm import Arm
 from localdev.azuresim.events import Events
 from localdev.azuresim.executor import Parameter
 from localdev.azuresim.faults import Faults
+from localdev.azuresim.ml.cluster import COMPUTES
 from localdev.azuresim.ml_host import MlHost
 from localdev.azuresim.routing import Router
 from localdev.azuresim.tokens import Principal
@@ -90,6 +91,17 @@ class Cloud:
         if host == IDENTITY:
             return self._token(dict(parse_qsl(url.query)), strand)
         raise AssertionError(f"{request.method} {request.url} is not simulated")
+
+    def lose(self, vm_id: str) -> None:
+        """Take away the machine, or the node of a cluster, that is called so inside Azure."""
+        now, at = self.clock.time(), self.world.scheduler.at
+        for vm in self.world.store.of_type("Microsoft.Compute/virtualMachines"):
+            if vm.properties["vmId"] == vm_id:
+                at(now, "vm.vanish", vm=vm.id, vm_id=vm_id, boots=vm.state["boots"])
+        for cluster in self.world.store.of_type(COMPUTES):
+            for node in cluster.state.get("nodes", ()):
+                if node["vm"] == vm_id:
+                    at(now, "node.lost", cluster=cluster.id, node=node["id"], preempted=True)
 
     def next_step(self) -> float | None:
         """When ARM does something by itself next."""

@@ -180,18 +180,7 @@ class Machine:
 
     def _lose_machine(self, strand: Strand) -> None:
         """Azure takes the machine away, with everything on it, before the agent's next request."""
-        for resource in self.cloud.world.store.of_type("Microsoft.Compute/virtualMachines"):
-            if resource.properties["vmId"] == strand.token:
-                self.cloud.world.scheduler.at(
-                    self.clock.time(), "vm.vanish", vm=resource.id, vm_id=strand.token,
-                    boots=resource.state["boots"],
-                )  # fmt: skip
-        for cluster in self.cloud.world.store.of_type(COMPUTES):
-            for node in cluster.state.get("nodes", ()):
-                if node["vm"] == strand.token:
-                    self.cloud.world.scheduler.at(
-                        self.clock.time(), "node.lost", cluster=cluster.id, node=node["id"], preempted=True
-                    )
+        self.cloud.lose(strand.token)
 
     def _point(self, kind: str, label: str) -> Verdict:
         point = Point(len(self.points), kind, label, self.clock.time())
@@ -404,5 +393,4 @@ class Machine:
 
     def left_in_azure(self) -> list[str]:
         group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
-        found = [r.id for r in self.cloud.world.store if group in r.id.lower()]
-        return found + [cluster.id for cluster in self.cloud.world.store.of_type(COMPUTES)]
+        return [r.id for r in self.cloud.world.store if group in r.id.lower() or r.type == COMPUTES]
