@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from shared.azure import blob, ledger, ml_registry, model_store
-from shared.domain.errors import NotFoundError, SpecError
+from shared.domain.errors import Cancelled, NotFoundError, SpecError
 from shared.domain.ml_events import OWN
 from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
 from shared.domain.retrain import Registered, Registration
@@ -82,6 +82,8 @@ def register_model(registration: Registration) -> Registered:
     If another version was made champion since the run began, this one is registered and not promoted.
     """
     run, name = registration.request.run, registration.request.workload.model.name
+    if ledger.is_cancel_requested(run):
+        raise Cancelled("cancelled before anything was registered")
     record = ledger.read(f"runs/{run}/trials/{registration.trial.trial}.json")
     if record is None or not record.get("model"):
         raise NotFoundError(

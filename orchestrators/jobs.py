@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from shared.domain.errors import Cancelled, CapacityError, JobFailed, LeaseLost
+from shared.domain.errors import AppError, Cancelled, CapacityError, JobFailed, LeaseLost
 from shared.domain.jobs import JobQuery, JobSeen, JobsQuery, JobsReport, JobState, JobStep, WrittenJob
 from shared.domain.lease import Lease
 from shared.durable import contracts
@@ -38,7 +38,8 @@ class Terms:
     """How pieces become jobs.
 
     `window` at most at once (0: all). `may_begin` is asked before each: a reason why no further one may. `each_within`:
-    a job that was seen at work for longer is cancelled and counts as failed, the others go on.
+    a job that was seen at work for longer is cancelled and counts as failed, the others go on. `last_look_s` is how far
+    apart looks may come to be: what takes days is looked at less often, for the history's sake.
     """
 
     deadline: datetime
@@ -46,6 +47,7 @@ class Terms:
     window: int = 0
     may_begin: Callable[[], str] = lambda: ""
     each_within: timedelta | None = None
+    last_look_s: float = LAST_LOOK_S
 
 
 @dataclass
@@ -83,7 +85,7 @@ def run_jobs(
         yield from _run_all(flow, trail, lease, bench, terms)
     except Cancelled:
         for job in bench.under_way:
-            yield from flow.call(contracts.CANCEL_JOB, JobQuery(lease=lease, job=job))
+            yield from _ask_to_end(flow, lease, job)
         raise
     if bench.failures:
         more = f" ({len(bench.failures)} jobs failed)" if len(bench.failures) > 1 else ""
@@ -91,12 +93,20 @@ def run_jobs(
     return bench.stopped
 
 
+def _ask_to_end(flow: Flow, lease: Lease, job: str) -> Steps[None]:
+    """A refusal is noted, not raised: the release that follows is what surely ends the job."""
+    try:
+        yield from flow.call(contracts.CANCEL_JOB, JobQuery(lease=lease, job=job))
+    except AppError as error:
+        flow.note("cancel refused, the release ends it", lease=lease.id, job=job, error=str(error))
+
+
 def _run_all(flow: Flow, trail: AuditTrail, lease: Lease, bench: _Bench, terms: Terms) -> Steps[None]:
     """One glance at all the jobs at a time, so that the history grows no faster than with one."""
     yield from _fill(flow, trail, lease, bench, terms)
     began = worked = flow.now
     while bench.under_way:
-        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), LAST_LOOK_S)
+        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), terms.last_look_s)
         delay = max(paced, bench.poll_after_s)
         waiting = f"{len(bench.under_way)} jobs on {lease.offer}"
         flow.status(terms.phase, waiting_for=waiting, next_look_s=delay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from shared.domain import names
@@ -36,22 +37,28 @@ def reasons_of(report: HeadroomReport) -> tuple[str, ...]:
     return choose_offer(report.looks).reasons
 
 
-def affordable_offers(report: HeadroomReport, limits: Limits, *, machines: int) -> tuple[Offer, ...]:
-    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does."""
+def affordable_offers(
+    report: HeadroomReport, limits: Limits, *, machines: int, needed: timedelta | None = None
+) -> tuple[Offer, ...]:
+    """The offers that have room and fit the budget, in declared order. Raises CapacityError naming why none does.
+
+    A budget must do for the machines' whole time to live, or for `needed`, where the work ends itself in time.
+    """
     choice = choose_offer(report.looks)
     if choice.offer is None:
         raise CapacityError("no offer has room: " + "; ".join(choice.reasons))
     open_offers = tuple(look.offer for look in report.looks if look.available)
     if limits.budget_usd is None:
         return open_offers
-    ttl_s = limits.ttl.total_seconds()
+    kept = limits.ttl if needed is None else needed
+    ttl_s = kept.total_seconds()
     affordable = tuple(
         o for o in open_offers if worst_case_usd(o, machines=machines, ttl_s=ttl_s) <= limits.budget_usd
     )
     if not affordable:
         least = min(worst_case_usd(o, machines=machines, ttl_s=ttl_s) for o in open_offers)
         raise CapacityError(
-            f"budget: {machines} machines for {limits.ttl} cost up to ${least:.2f}, "
+            f"budget: {machines} machines for {kept} cost up to ${least:.2f}, "
             f"limits.budgetUsd is ${limits.budget_usd:.2f}; raise it, or lower limits.ttl or compute.instances"
         )
     return affordable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from orchestrators.jobs import Piece, Terms, run_jobs
+from orchestrators.jobs import LAST_LOOK_S, Piece, Terms, run_jobs
 from orchestrators.machines import Tried, affordable_offers, check_headroom, lease_of, on_machines, reasons_of
 from orchestrators.runs import conclude
 from shared.domain.cost import Charge, RunCost
@@ -44,12 +44,19 @@ from shared.domain.retrain import (
     TrialsOutcome,
     TrialsRequest,
 )
+from shared.domain.training_terms import (
+    BOOT_AND_RELEASE,
+    chunk_size,
+    judging_time,
+    longest,
+    training_ends,
+)
 from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Steps
 
-CHUNK = 20  # jobs followed by one history: a thousand trials are fifty children, and no history grows with their number
+LOOKS = 100  # at a job that takes its whole time, about
 HANG_GRACE = timedelta(
     minutes=10
 )  # the agent cuts a trial at its timeout; this long after, the agent hangs itself
@@ -140,7 +147,8 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
     machines = min(workload.compute.instances, workload.trials.concurrency, plan.jobs)
     report = yield from check_headroom(flow, workload.compute, machines=machines)
     run.offers = reasons_of(report)
-    offers = affordable_offers(report, workload.limits, machines=machines)
+    needed = longest(workload, plan) + BOOT_AND_RELEASE
+    offers = affordable_offers(report, workload.limits, machines=machines, needed=needed)
     stopped = yield from _train(flow, run, data, plan, report, offers, machines)
 
     run.results = yield from flow.call(
@@ -153,6 +161,12 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
             RetrainState.INCONCLUSIVE, f"{few}{'; ' + stopped if stopped else ''}; the champion stays"
         )
 
+    if workload.trials.unit_column is not None:  # no one of them could hold the title for all
+        kept = f"{run.results.valid} of {plan.count} models, one for each {workload.trials.unit_column}"
+        return run.outcome(
+            RetrainState.TRAINED,
+            f"{kept}, are in the run's records; they are not judged, and the champion stays",
+        )
     evaluate = EvaluateRequest(
         request=request, data=data, challenger=best.trial, champion=run.champion, offers=offers
     )
@@ -257,13 +271,13 @@ def train_trials(flow: Flow, trials: TrialsRequest) -> Steps[TrialsOutcome]:
     """
     trail = AuditTrail(flow, who=trials.request.started_by)
     stopped: list[str] = []
-    until = flow.now + trials.request.workload.limits.deadline
+    began = flow.now
     tried = yield from on_machines(
         flow,
         trail,
         trials.offers,
         lambda offer, epoch: _lease(flow, trials.request, "train", trials.lane, offer, epoch, trials.nodes),
-        lambda lease: _train_chunks(flow, trials, lease, until, stopped),
+        lambda lease: _train_chunks(flow, trials, lease, began, stopped),
     )
     return TrialsOutcome(
         lane=trials.lane,
@@ -275,13 +289,13 @@ def train_trials(flow: Flow, trials: TrialsRequest) -> Steps[TrialsOutcome]:
 
 
 def _train_chunks(
-    flow: Flow, trials: TrialsRequest, lease: Lease, until: datetime, stopped: list[str]
+    flow: Flow, trials: TrialsRequest, lease: Lease, began: datetime, stopped: list[str]
 ) -> Steps[None]:
     """One chunk after the other, each in a child of its own. Raises what ended the machine."""
-    until = min(until, _money_ends(flow.now, trials, lease))
-    for start in range(trials.start, trials.stop, CHUNK):
+    until, size = training_ends(began, trials, lease), chunk_size(trials)
+    for start in range(trials.start, trials.stop, size):
         chunk = ChunkRequest(
-            trials=trials, lease=lease, start=start, stop=min(start + CHUNK, trials.stop), until=until
+            trials=trials, lease=lease, start=start, stop=min(start + size, trials.stop), until=until
         )
         done, total = start - trials.start, trials.stop - trials.start
         flow.status(
@@ -297,15 +311,6 @@ def _train_chunks(
             stopped.append(outcome.value.stopped)
         if flow.now >= until:
             break
-
-
-def _money_ends(now: datetime, trials: TrialsRequest, lease: Lease) -> datetime:
-    """When the lane has spent its share of the budget, at its offer's price. A tenth is kept for judging the models."""
-    limits, price = trials.request.workload.limits, lease.offer.usd_per_hour * lease.nodes
-    if limits.budget_usd is None or price <= 0:
-        return now + limits.ttl
-    lanes = -(-trials.plan.jobs // max(trials.stop - trials.start, 1))
-    return now + min(timedelta(hours=0.9 * limits.budget_usd / lanes / price), limits.ttl)
 
 
 @orchestrator(contracts.TRAIN_CHUNK)
@@ -328,13 +333,14 @@ def train_chunk(flow: Flow, chunk: ChunkRequest) -> Steps[ChunkOutcome]:
     def may_begin() -> str:
         return "the time or the budget for training is used up" if flow.now >= chunk.until else ""
 
-    longest = workload.trials.timeout * trials.plan.per_job + HANG_GRACE
+    each = longest(workload, trials.plan) + HANG_GRACE
     terms = Terms(
-        deadline=max(chunk.until, flow.now) + longest,
+        deadline=max(chunk.until, flow.now) + each,
         phase="training",
         window=trials.window,
         may_begin=may_begin,
-        each_within=longest,
+        each_within=each,
+        last_look_s=max(LAST_LOOK_S, each.total_seconds() / LOOKS),
     )
     pieces = [piece(index) for index in range(chunk.start, chunk.stop)]
     try:
@@ -366,7 +372,7 @@ def _run_evaluation(flow: Flow, trail: AuditTrail, evaluate: EvaluateRequest, le
         request = EvaluationJobRequest(evaluate=evaluate, epoch=lease.epoch, attempt=attempt)
         return (yield from flow.call(contracts.WRITE_EVALUATION_JOB, request))
 
-    terms = Terms(deadline=flow.now + evaluate.request.workload.limits.deadline, phase="evaluating")
+    terms = Terms(deadline=flow.now + judging_time(evaluate.request.workload), phase="evaluating")
     return (yield from run_jobs(flow, trail, lease, [Piece(write, unit="models")], terms))
 
 

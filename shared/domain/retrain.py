@@ -198,6 +198,7 @@ class Registered(Wire):
 
 class RetrainState(StrEnum):
     COMPLETED = "Completed"  # a challenger was promoted
+    TRAINED = "Trained"  # a model for each unit, and nothing promoted
     REJECTED = "Rejected"
     INCONCLUSIVE = "Inconclusive"
     DEFERRED = "Deferred"
