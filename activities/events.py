@@ -26,6 +26,7 @@ from shared.domain.retrain_decision import (
 from shared.domain.retraining import Retraining
 from shared.durable import contracts
 from shared.durable.blueprint import activity
+from shared.durable.contracts import Nothing
 from shared.platforms import platform
 from shared.triggers.start import claim
 from shared.triggers.workloads import retrainings
@@ -36,11 +37,7 @@ EVIDENCE_SENT = 20
 
 @activity(contracts.READ_EVENT_TRUTH)
 def read_event_truth(event: MlEvent) -> EventTruth:
-    """What Azure ML says of the event's run now, and the workloads that listen to its monitor.
-
-    That this runs says that the event is being considered: nobody need start it again.
-    """
-    event_ledger.set_started(event.key)
+    """What Azure ML says of the event's run now, and the workloads that listen to its monitor."""
     monitors = [(name, w.trigger.monitor) for name, w in retrainings().items() if w.trigger]
     heard = listeners(event, monitors)
     status = ml_jobs.read_status(event.run) if heard and event.run and event.run_status else None
@@ -75,6 +72,13 @@ def decide_retraining(request: DecideRequest) -> Decision:
         code="Contended",
         retry_after_s=5,
     )
+
+
+@activity(contracts.CLOSE_EVENT)
+def close_event(event: MlEvent) -> Nothing:
+    """Every decision is on record: nobody need consider the event again."""
+    event_ledger.set_considered(event.key)
+    return Nothing()
 
 
 def _judge(

@@ -1,7 +1,7 @@
 """The ledger of events, and what was decided about them.
 
 events/{yyyymmdd}/{key}.json   a fact, once, under the day on which it happened: a copy that comes days later finds it
-events/unstarted/{key}.json    the marker of a fact that is on record and was not considered yet
+events/open/{key}.json         the marker of a fact that is on record and about which not everything is decided
 events/refused|unknown/...     what was not taken: one record per delivery of its own, so that counting them is exact
 retraining/{workload}.json     what a workload's retrainings came to; moved with If-Match
 decisions/{workload}/{key}.json
@@ -10,7 +10,6 @@ decisions/{workload}/{key}.json
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 
 from shared.azure import blob, ledger
@@ -19,16 +18,8 @@ from shared.domain.ml_events import Ignored, MlEvent
 from shared.domain.retrain_decision import Decision, TriggerState
 
 NOBODY = "_"  # stands for the workload where no workload listens; no workload can be called so
-_UNSTARTED = "events/unstarted/"
+_OPEN = "events/open/"
 _RECONCILED = "events/reconciled.json"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A fact on record. `origin`: how it came, by Event Grid or by reconciling."""
-
-    event: MlEvent
-    origin: str
 
 
 def record(event: MlEvent, *, origin: str, to_consider: bool) -> bool:
@@ -40,7 +31,7 @@ def record(event: MlEvent, *, origin: str, to_consider: bool) -> bool:
     if ledger.exists(path):
         return False
     if to_consider:
-        ledger.claim(_UNSTARTED + f"{event.key}.json", {"path": path})
+        ledger.claim(_OPEN + f"{event.key}.json", {"path": path})
     return ledger.claim(path, {"event": event.model_dump(mode="json"), "origin": origin})
 
 
@@ -54,10 +45,13 @@ def count_refused(why: str) -> int:
     return len(ledger.list_paths(f"events/{why}/"))
 
 
-def unstarted() -> list[MlEvent]:
-    """Facts on record that a crash left unconsidered. A marker without a fact was never acknowledged: it comes again."""
+def unconsidered() -> list[MlEvent]:
+    """Facts on record about which not everything is decided.
+
+    A marker without a fact was never acknowledged: it comes again.
+    """
     found = []
-    for path in ledger.list_paths(_UNSTARTED):
+    for path in ledger.list_paths(_OPEN):
         marker = ledger.read(path)
         entry = ledger.read(marker["path"]) if marker else None
         if entry is not None:
@@ -65,8 +59,9 @@ def unstarted() -> list[MlEvent]:
     return found
 
 
-def set_started(key: str) -> None:
-    ledger.delete(f"{_UNSTARTED}{key}.json")
+def set_considered(key: str) -> None:
+    """Everything is decided about a fact: nobody need consider it again."""
+    ledger.delete(f"{_OPEN}{key}.json")
 
 
 def keys_of(day: datetime) -> set[str]:

@@ -27,5 +27,8 @@ class DecideRequest(Wire):
 
 
 class EventOutcome(Wire):
+    """What was decided. `error`: why nothing could be; the event stays marked as one that nobody considered."""
+
     key: str
     decisions: tuple[Decision, ...] = ()
+    error: str = ""

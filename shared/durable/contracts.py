@@ -52,6 +52,7 @@ CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutc
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
 DECIDE_RETRAINING = Step("decide_retraining", considering.DecideRequest, decision.Decision)
+CLOSE_EVENT = Step("close_event", ml_events.MlEvent, Nothing)
 
 CHECK_HEADROOM = Step("check_headroom", offers.HeadroomQuery, offers.HeadroomReport)
 BEGIN_PROVISION = Step("begin_provision", lease.Lease, lease.Operation)

@@ -56,14 +56,13 @@ async def take(
 
 
 async def consider_forgotten(orchestrations: Orchestrations) -> list[str]:
-    """Start what a crash left on record and unconsidered; gives the keys. A marker that only lagged behind is removed."""
+    """Start what is open and at work nowhere, because something died or could not be asked; gives the keys."""
     forgotten = []
-    for event in await asyncio.to_thread(event_ledger.unstarted):
-        if await orchestrations.look(instance_of(event)) is None:
+    for event in await asyncio.to_thread(event_ledger.unconsidered):
+        look = await orchestrations.look(instance_of(event))
+        if look is None or look.is_over:
             await _start(orchestrations, event)
             forgotten.append(event.key)
-        else:
-            await asyncio.to_thread(event_ledger.set_started, event.key)
     return forgotten
 
 
@@ -72,10 +71,7 @@ def instance_of(event: MlEvent) -> str:
 
 
 async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:
-    """The marker is the orchestration's to take away: then it has begun, whatever was promised here.
-
-    An instance that is over may start again here: it finds its decisions on record and changes nothing.
-    """
+    """An instance that is over may start again here: it finds its decisions on record and changes nothing."""
     await orchestrations.start(contracts.CONSIDER_EVENT, event, instance_of(event))
 
 

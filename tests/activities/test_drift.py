@@ -205,11 +205,11 @@ def test_a_measurement_is_one_fact_that_waits_to_be_considered_however_often_it_
     key = drift.report_drift(report).key
     assert drift.report_drift(report).key == key
 
-    (event,) = [each for each in event_ledger.unstarted() if each.key == key]
+    (event,) = [each for each in event_ledger.unconsidered() if each.key == key]
     assert (event.coefficient, event.caused_by) == (0.41, report.request.run)
-    event_ledger.set_started(key)
+    event_ledger.set_considered(key)
     drift.report_drift(report)
-    assert key not in {each.key for each in event_ledger.unstarted()}, "considered once"
+    assert key not in {each.key for each in event_ledger.unconsidered()}, "considered once"
 
 
 def test_an_outcome_is_for_ever() -> None:

@@ -15,7 +15,7 @@ from azure.functions.meta import Datum
 
 from localdev.runner.hub import TaskHub
 from shared.domain.ml_events import MlEvent, normalise
-from tests.crash.app import HubClient, functions, run_timer
+from tests.crash.app import HubClient, functions, run_timer, run_turn
 
 ML = "Microsoft.MachineLearningServices."
 BREACH_TAG = "azureml_modelmonitor_threshold_breached"
@@ -119,3 +119,15 @@ class Deliveries:
 def decoded(raw: Event) -> Any:
     """What the SDK makes of an event before the function sees it."""
     return EventGridEventInConverter.decode(Datum(json.dumps(raw), "json"), trigger_metadata=None)
+
+
+def terminate(hub: TaskHub, instance: str) -> None:
+    """To its end: a termination is a message, which a worker's next turn takes."""
+    hub.terminate(instance)
+    session = hub.connect("worker")
+    item: Any = session.next(0)
+    while item.orchestratorRequest.instanceId != instance:
+        item = session.next(0)
+    response = run_turn(item.orchestratorRequest)
+    response.instanceId, response.completionToken = instance, item.completionToken
+    session.complete_orchestrator(response)

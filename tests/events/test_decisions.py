@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tests.crash.clock import VirtualClock
 from tests.events import monitors
 from tests.events.deliveries import AT, Event, breach, dataset_drift
 from tests.events.retrainings import Considering, claims, deployed, end, retraining
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, environment
 
 HOUR = timedelta(hours=1)
 NAMES = ("plain", "storm", "rivals", "twice", "capped", "failing", "answered", "waiting", "in-time", "dear", "recovers",
@@ -217,6 +218,20 @@ def test_a_run_that_azure_ml_does_not_know_starts_nothing(considering: Consideri
     decision = considering.one(breach("invented", monitor=monitor("unknown")))
     assert decision.action is Action.IGNORE
     assert "knows no run invented" in decision.reasons[-1]
+
+
+def test_what_cannot_be_asked_of_azure_ml_stays_open(cloud: Cloud, considering: Considering) -> None:
+    """The workspace's setting is wrong, or the role is missing: nothing is decided, and nothing is lost."""
+    raw = breach("mon-later", monitor=monitor("unknown"))
+    event = normalise(raw)
+    assert isinstance(event, MlEvent)
+    event_ledger.record(event, origin="test", to_consider=True)
+    broken = dict(os.environ) | {"MUSTER_ML_WORKSPACE": "not-an-id"}
+    with environment(broken), pytest.raises(AssertionError, match="MUSTER_ML_WORKSPACE"):
+        considering.one(raw)
+    assert event.key in {each.key for each in event_ledger.unconsidered()}
+    assert considering.one(raw).action is Action.IGNORE
+    assert event.key not in {each.key for each in event_ledger.unconsidered()}
 
 
 def test_a_drift_that_nobody_listens_to_is_on_record_as_that(considering: Considering) -> None:

@@ -50,8 +50,7 @@ UNSAFE = [
      'yield from trail.write("removal begun", removal.resource.id, why=removal.reason)', "pass"),
     ("consider_event", "orchestrators/events.py", "max(delay, 60.0))\n    yield from flow.rest(max(delay, 60.0))",
      "max(delay, 60.0))\n    yield from flow.rest(delay + 60.0)"),
-    ("consider_event", "orchestrators/events.py", "        truth = yield from flow.call(contracts.READ_EVENT_TRUTH, event)\n    flow",
-     "    flow"),
+    ("consider_event", "orchestrators/events.py", "    yield from flow.call(contracts.CLOSE_EVENT, event)\n", ""),
 ]  # fmt: skip
 SAFE = [
     ("score_batch", "orchestrators/score.py", 'flow.status("publishing",', 'flow.note("go")\n    flow.status("publish",'),

@@ -13,7 +13,7 @@ INTAKE = (
     Mutant(
         name="event-marker-before-record",
         file="shared/azure/event_ledger.py",
-        old='        ledger.claim(_UNSTARTED + f"{event.key}.json", {"path": path})\n',
+        old='        ledger.claim(_OPEN + f"{event.key}.json", {"path": path})\n',
         new="        pass\n",
         tests=(f"{_INTAKE}::test_a_crash_between_record_and_start_is_made_good_by_the_next_tick",),
     ),
