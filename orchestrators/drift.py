@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from orchestrators.jobs import Piece, Terms, run_jobs
+from orchestrators.jobs import LAST_LOOK_S, Piece, Terms, run_jobs
 from orchestrators.machines import affordable_offers, check_headroom, lease_of, on_machines, reasons_of
 from orchestrators.runs import conclude
 from shared.domain.cost import Charge, RunCost
@@ -29,6 +29,8 @@ from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Steps
+
+LOOKS = 100  # at a job that takes its whole time, about: each is some events of the history
 
 
 def _failed(outcome: DriftOutcome) -> str | None:
@@ -156,5 +158,10 @@ def _run_job(flow: Flow, trail: AuditTrail, measure: MeasureRequest, lease: Leas
         request = DriftJobRequest(measure=measure, epoch=lease.epoch, attempt=attempt)
         return (yield from flow.call(contracts.WRITE_DRIFT_JOB, request))
 
-    terms = Terms(deadline=flow.now + measure.request.workload.limits.deadline, phase="measuring")
+    limit = measure.request.workload.limits.deadline
+    terms = Terms(
+        deadline=flow.now + limit,
+        phase="measuring",
+        last_look_s=max(LAST_LOOK_S, limit.total_seconds() / LOOKS),
+    )
     return (yield from run_jobs(flow, trail, lease, [Piece(write, unit="measurements")], terms))

@@ -8,62 +8,15 @@ from typing import Any
 import pytest
 
 from localdev.runner.hub import Status
-from shared.domain.drift import (
-    Comparison,
-    DriftOutcome,
-    DriftState,
-    FeatureDrift,
-    Measurement,
-    Reported,
-)
+from shared.domain.drift import Comparison, DriftOutcome, DriftState
 from shared.domain.errors import JobFailed
-from shared.domain.jobs import (
-    BlobRef,
-    JobGlance,
-    JobLook,
-    JobReport,
-    JobRequest,
-    JobsQuery,
-    JobsReport,
-    JobState,
-    WrittenJob,
-)
-from shared.domain.wire import Wire
 from shared.durable import contracts
-from tests.durable.night import Night
+from tests.durable.drift_night import FAILED, GOING, LOST, MANIFEST, QUIET, DriftNight
 from tests.durable.stage import Stage, stage
 from tests.support.drifts import drift_monitor, parsed, request
 
-MANIFEST = BlobRef(container="muster", blob="runs/x/data.json")
-MEASURED = Measurement(
-    coefficient=0.41, feature="month", measured=2, features=(FeatureDrift(name="month", psi=0.41),)
-)
-QUIET = MEASURED.model_copy(update={"coefficient": 0.1})
-LOST = JobReport(look=JobLook(state=JobState.RUNNING, machine_lost=True))
-FAILED = JobReport(look=JobLook(state=JobState.FAILED, exit_code=1))
 BOUGHT = (contracts.OPEN_LEASE, contracts.BEGIN_PROVISION)
 ENDING = (contracts.REPORT_DRIFT, contracts.RECORD_COST, contracts.RECORD_DRIFT)
-
-
-class DriftNight(Night):
-    def freeze_comparison(self, _: Any) -> Wire:
-        return Comparison(manifest=MANIFEST, reference_blobs=60, target_blobs=7)
-
-    def write_drift_job(self, _: Any) -> Wire:
-        return WrittenJob(job=JobRequest(id="drift-e1", agent=MANIFEST, job=MANIFEST), open_shards=1)
-
-    def observe_jobs(self, query: Any) -> Wire:
-        jobs = JobsQuery.model_validate(query).jobs
-        over = tuple(JobGlance(id=job.id, state=JobState.SUCCEEDED, is_over=True) for job in jobs)
-        return JobsReport(jobs=over)
-
-    def read_measurement(self, _: Any) -> Wire:
-        return MEASURED
-
-    def report_drift(self, _: Any) -> Wire:
-        return Reported(key="0" * 32)
-
-    record_drift = Night.record_outcome
 
 
 @pytest.fixture
@@ -157,8 +110,7 @@ def test_a_failed_run_is_failed_in_the_portal_too(azure: Stage) -> None:
 
 
 def test_a_cancelled_run_releases_its_machine_and_reports_nothing(azure: Stage) -> None:
-    going = JobsReport(jobs=(JobGlance(id="drift-e1", state=JobState.RUNNING),))
-    azure.script(contracts.OBSERVE_JOBS, going, going.model_copy(update={"cancel_requested": True}))
+    azure.script(contracts.OBSERVE_JOBS, GOING, GOING.model_copy(update={"cancel_requested": True}))
 
     assert _run(azure).state is DriftState.CANCELLED
     assert azure.steps(contracts.CANCEL_JOB, contracts.CLOSE_LEASE, *ENDING) == [
@@ -170,9 +122,17 @@ def test_a_cancelled_run_releases_its_machine_and_reports_nothing(azure: Stage) 
 
 
 def test_a_job_is_not_waited_for_beyond_its_deadline(azure: Stage) -> None:
-    going = JobsReport(jobs=(JobGlance(id="drift-e1", state=JobState.RUNNING),))
-    azure.script(contracts.OBSERVE_JOBS, *[going] * 200)
+    azure.script(contracts.OBSERVE_JOBS, *[GOING] * 200)
 
     outcome = _run(azure, limits={"deadline": "PT20M"})
 
     assert outcome.state is DriftState.FAILED and "limits.deadline" in outcome.reason
+
+
+def test_a_week_of_measuring_is_no_long_history(azure: Stage) -> None:
+    azure.script(contracts.OBSERVE_JOBS, *[GOING] * 2000)
+
+    outcome = _run(azure, limits={"deadline": "P7D"})
+
+    assert "limits.deadline" in outcome.reason
+    assert len(azure.history(f"{outcome.run}.drift").events) < 2000
