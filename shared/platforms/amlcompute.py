@@ -18,7 +18,7 @@ from shared.azure.ml_clusters import CLUSTER, cluster_name, cluster_of
 from shared.azure.resources import tags_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
-from shared.domain.errors import ConflictError, LeaseLost, NotFoundError, PlatformError
+from shared.domain.errors import ConflictError, LeaseLost, NotFoundError, TransientError
 from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
 from shared.domain.lease import TAG_APP, Inventory, Lease, Machine, MachineState, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
@@ -186,7 +186,10 @@ class AmlCompute:
         return look
 
     def cancel_job(self, lease: Lease, job_id: str) -> None:
-        """Ask Azure to end the job, and read back that it will. Nothing to do for one that is over or never was."""
+        """Ask Azure to end the job, and read back that it will. Nothing to do for one that is over or never was.
+
+        Raises TransientError while Azure does not show it: ask again.
+        """
         name = ml_jobs.job_name(lease, job_id)
         if ml_jobs.get_job(name).is_missing:
             return
@@ -194,7 +197,12 @@ class AmlCompute:
         seen = ml_jobs.get_job(name)
         status = "" if seen.is_missing else str(seen.body["properties"].get("status"))
         if not seen.is_missing and status != "CancelRequested" and not ml_jobs.state_of(seen.body).is_over:
-            raise PlatformError(f"job {name} was cancelled and is {status}", code="NotCancelled", target=name)
+            raise TransientError(
+                f"job {name} was asked to end and is {status}",
+                code="NotCancelled",
+                target=name,
+                retry_after_s=5.0,
+            )
 
     def _check_ours(self, seen: Answer, lease: Lease) -> None:
         if not _is_ours(seen, lease):

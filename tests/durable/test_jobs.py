@@ -10,7 +10,7 @@ import pytest
 
 from orchestrators.jobs import MAX_ATTEMPTS, NODE_DEADLINE
 from shared.domain import names
-from shared.domain.errors import AppError, CapacityError, JobFailed, from_failure
+from shared.domain.errors import AppError, Cancelled, CapacityError, JobFailed, PlatformError, from_failure
 from shared.domain.jobs import (
     JobGlance,
     JobLook,
@@ -191,6 +191,19 @@ def test_a_cancellation_ends_every_job_and_the_lease(azure: Stage, night: Cluste
 
     assert {query.job for query in azure.of(contracts.CANCEL_JOB)} == {"b00-e1", "b01-e1", "b02-e1"}
     assert azure.steps(contracts.CLOSE_LEASE) == ["close_lease"]
+
+
+def test_a_job_that_azure_does_not_cancel_keeps_no_other_from_being_asked(
+    azure: Stage, night: ClusterNight
+) -> None:
+    night.looks = 50
+    azure.script(contracts.OBSERVE_JOBS, JobsReport(jobs=(), cancel_requested=True))
+    azure.script(contracts.CANCEL_JOB, PlatformError("the first is refused"))
+
+    failure = error(score(azure, cluster(2)))
+
+    assert isinstance(failure, Cancelled)
+    assert [query.job for query in azure.of(contracts.CANCEL_JOB)] == ["b00-e1", "b01-e1"]
 
 
 def test_the_largest_cluster_and_the_longest_run_keep_history_and_payloads_small(

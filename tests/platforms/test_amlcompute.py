@@ -283,6 +283,20 @@ def test_cancelling_is_read_back_and_may_be_repeated(cloud: Cloud, lease: Lease)
     assert statuses(cloud, lease)[-1] == "Canceled"
 
 
+def test_a_cancellation_that_does_not_show_is_not_believed(cloud: Cloud, lease: Lease) -> None:
+    cloud.ready(AML, lease)
+    run(cloud, lease, "sleep")
+    until(cloud, lease, JobState.RUNNING)
+    cloud.faults({"kind": "stuck", "operation": f"{ML}/jobs/cancel/action"}, lease=lease)
+
+    with pytest.raises(TransientError, match="is Running"):
+        JOBS.cancel_job(lease, "b00-e1")
+
+    cloud.pass_time(5)
+    JOBS.cancel_job(lease, "b00-e1")
+    assert statuses(cloud, lease)[-1] == "CancelRequested"
+
+
 def test_release_cancels_what_works_and_spares_a_job_that_has_said_its_last_word(
     cloud: Cloud, lease: Lease
 ) -> None:
