@@ -38,7 +38,8 @@ class Terms:
     """How pieces become jobs.
 
     `window` at most at once (0: all). `may_begin` is asked before each: a reason why no further one may. `each_within`:
-    a job that was seen at work for longer is cancelled and counts as failed, the others go on.
+    a job that was seen at work for longer is cancelled and counts as failed, the others go on. `last_look_s` is how far
+    apart looks may come to be: what takes days is looked at less often, for the history's sake.
     """
 
     deadline: datetime
@@ -46,6 +47,7 @@ class Terms:
     window: int = 0
     may_begin: Callable[[], str] = lambda: ""
     each_within: timedelta | None = None
+    last_look_s: float = LAST_LOOK_S
 
 
 @dataclass
@@ -104,7 +106,7 @@ def _run_all(flow: Flow, trail: AuditTrail, lease: Lease, bench: _Bench, terms: 
     yield from _fill(flow, trail, lease, bench, terms)
     began = worked = flow.now
     while bench.under_way:
-        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), LAST_LOOK_S)
+        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), terms.last_look_s)
         delay = max(paced, bench.poll_after_s)
         waiting = f"{len(bench.under_way)} jobs on {lease.offer}"
         flow.status(terms.phase, waiting_for=waiting, next_look_s=delay)
