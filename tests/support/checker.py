@@ -13,6 +13,7 @@ from typing import Any
 from shared.domain import names
 from shared.domain.audit import verify_chain
 from tests.support.estate import Estate
+from tests.support.retrain_checker import account_violations, retraining_violations
 
 TAGS = {"muster-app", "muster-lease", "muster-owner", "muster-deadline", "muster-epoch", "muster-managed-by"}
 
@@ -28,6 +29,8 @@ def violations(estate: Estate, *, since: int = 0, degraded: bool = False) -> lis
         *_published_is_covered(estate),
         *_audit_verifies(estate),
         *_closed_epochs_stay_closed(estate, events),
+        *account_violations(estate),
+        *retraining_violations(estate),
     ]
 
 
@@ -53,11 +56,11 @@ def _tagged_from_birth(events: list[dict[str, Any]]) -> list[str]:
 
 
 def _nodes_bear_tags(estate: Estate) -> list[str]:
-    """I12: a cluster's node is billed under its lease's tags."""
+    """I12: a node of a cluster of ours is billed under its lease's tags."""
     return [
         f"I12 {line['resource_id']} is billed without {sorted(TAGS - set(line['tags']))}"
         for line in estate.world.control.bill()["lines"]
-        if "/computes/" in line["resource_id"] and not set(line["tags"]) >= TAGS
+        if "/computes/ml-" in line["resource_id"].lower() and not set(line["tags"]) >= TAGS
     ]
 
 

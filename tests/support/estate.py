@@ -68,15 +68,18 @@ class Ran:
     def vm_of(self, epoch: int, batch: int = 0) -> str:
         return names.vm_name(names.lease_id(self.id, "score", batch), epoch)
 
-    def cluster_of(self, epoch: int) -> str:
-        return names.cluster_name(names.lease_id(self.id, "score", 0), epoch)
+    def cluster_of(self, epoch: int, role: str = "") -> str:
+        """Name of its first lease's cluster; that of the trials, for a retraining."""
+        role = role or self.id.partition("-")[0]
+        return names.cluster_name(names.lease_id(self.id, role, 0), epoch)
 
 
 class Estate:
-    """What tests do to a world and read back from it."""
+    """What tests do to a world and read back from it. `retrainings`: the workloads that are no scoring."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, retrainings: frozenset[str] = frozenset()) -> None:
         self.world = world
+        self._retrainings = retrainings
         self.service = blob_service(world.environment["MUSTER_STORAGE_ACCOUNT_URL"])
         self.scores = self.service.get_container_client("scores")
         self.landing = self.service.get_container_client("landing")
@@ -121,7 +124,8 @@ class Estate:
         import hashlib
 
         slot = "manual-" + hashlib.sha256(f"{workload}|{key}".encode()).hexdigest()[:16]
-        return Ran(id=names.score_run_id(workload, slot), slot=slot)
+        run_id = names.train_run_id if workload in self._retrainings else names.score_run_id
+        return Ran(id=run_id(workload, slot), slot=slot)
 
     def start(self, workload: str, key: str = "k1") -> Ran:
         run = self.expect(workload, key)
@@ -173,7 +177,7 @@ class Estate:
         return [
             r
             for r in self.world.control.resources()
-            if any(part in r["id"].lower() for part in ("/vm-", "computevm-", "/computes/"))
+            if any(part in r["id"].lower() for part in ("/vm-", "computevm-", "/computes/ml-"))
         ]
 
 
@@ -201,12 +205,12 @@ def estate(
 ) -> Iterator[Estate]:
     """A running world with `declarations` deployed and the model `plain` registered. Its clock begins at `start`."""
     workloads = state / "workloads"
-    workloads.mkdir(parents=True)
+    workloads.mkdir(parents=True, exist_ok=True)
     for one in declarations:
         (workloads / f"{one['name']}.yaml").write_text(yaml.safe_dump(one))
     clock = Clock.create(state / "clock.json", start=start, speed=speed)
     with World(state, clock=clock, workloads=workloads) as world:
-        found = Estate(world)
+        found = Estate(world, frozenset(d["name"] for d in declarations if d["kind"] == "Retraining"))
         register_plain_model(found.service.get_container_client("models"))
         world.start_app()
         yield found
