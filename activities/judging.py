@@ -18,8 +18,8 @@ from shared.durable.contracts import Nothing
 
 SCHEMA = "muster.evaluate-job/1"
 BOOTSTRAP = 1000  # resamples of the test set's rows
+DAY_S = 24 * 3600  # the most that an evaluation lets a model predict
 MOST_ROWS = 15  # of the gate's table in a history; the whole is in the run's verdict.json
-TIMEOUT_S = 3600
 
 
 @activity(contracts.WRITE_EVALUATION_JOB)
@@ -32,7 +32,8 @@ def write_evaluation_job(request: EvaluationJobRequest) -> WrittenJob:
     def make() -> dict[str, object] | None:
         return None if ledger.exists(_evaluation(run)) else _evaluation_job(evaluate, job)
 
-    return job_blobs.write_once(run, job, make, timeout_s=TIMEOUT_S, parts=lambda made: len(made["models"]))
+    timeout_s = int(evaluate.request.workload.limits.deadline.total_seconds())
+    return job_blobs.write_once(run, job, make, timeout_s=timeout_s, parts=lambda made: len(made["models"]))
 
 
 def _evaluation_job(evaluate: EvaluateRequest, job: str) -> dict[str, object]:
@@ -49,6 +50,7 @@ def _evaluation_job(evaluate: EvaluateRequest, job: str) -> dict[str, object]:
         "confidence": workload.gate.confidence,
         "bootstrap": BOOTSTRAP,
         "seed": workload.trials.seed,
+        "timeout_s": min(int(workload.limits.deadline.total_seconds()), DAY_S),
     }
 
 
