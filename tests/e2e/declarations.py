@@ -9,6 +9,8 @@ from tests.support.estate import Declaration, declaration
 TWO_REGIONS = {"regions": ["westeurope", "northeurope"], "sizes": ["Standard_D2s_v5"]}
 
 CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "instances": 3}
+# Simulated time passes while an app that was killed starts again.
+LONG = {"deadline": "PT20H", "ttl": "PT22H"}
 
 DECLARATIONS: list[Declaration] = [
     declaration("plain-dsvm"),
@@ -65,9 +67,12 @@ DECLARATIONS: list[Declaration] = [
     declaration("cluster-cancelled", compute=CLUSTER),
     declaration("cluster-terminated", compute=CLUSTER),
     declaration("job-fails-on-a-node", compute=CLUSTER),
-    declaration("killed-dsvm", input={"prefix": "killed/", "watermark": "none"}),
+    declaration("killed-dsvm", input={"prefix": "killed/", "watermark": "none"}, limits=LONG),
     declaration(
-        "killed-local", input={"prefix": "killed/", "watermark": "none"}, compute={"platform": "local"}
+        "killed-local",
+        input={"prefix": "killed/", "watermark": "none"},
+        compute={"platform": "local"},
+        limits=LONG,
     ),
     drift_monitor(
         "winter-summer",

@@ -49,7 +49,7 @@ def kill_until_over(here: Estate, run: Ran, chance: random.Random, *, most: int)
 
 def assert_same(here: Estate, workload: str, run: Ran, undisturbed: Ran) -> None:
     """The same bytes, from as many machines, all of them gone and paid for in the run's own account."""
-    assert run.outcome["state"] == "Completed", run.report
+    assert run.outcome["state"] == "Completed", run.outcome
     parts, expected = (
         {n: d for n, d in here.published(r, workload).items() if "part-" in n} for r in (run, undisturbed)
     )
