@@ -44,12 +44,13 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """`exit code 1: ValueError: no rows`: how it ended, and the last line that it wrote."""
+        """`exit code 1: ValueError: no rows`, with the last line that it wrote; or how it was killed."""
         if self.code is None:
             return "its time was up"
-        how = f"exit code {self.code}" if self.code >= 0 else f"killed by {signal.Signals(-self.code).name}"
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
         lines = [line.strip() for line in self.log.decode(errors="replace").splitlines() if line.strip()]
-        return f"{how}: {lines[-1][:_WORDS]}" if lines else how
+        return f"exit code {self.code}" + (f": {lines[-1][:_WORDS]}" if lines else "")
 
 
 def close_own_memory() -> None:
@@ -77,7 +78,8 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
 
 def run_ours(module: str, *arguments: str, writable: Path, stop: threading.Event, timeout_s: float) -> Ended:
     """Run a module of this package as a sealed child: what parses strangers' data or loads their models."""
-    environment = clean_environment(writable, {"PYTHONPATH": str(_PACKAGE)})
+    # A library that aborts leaves its stack in the log.
+    environment = clean_environment(writable, {"PYTHONPATH": str(_PACKAGE), "PYTHONFAULTHANDLER": "1"})
     command = [sys.executable, "-m", module, *arguments]
     return run_child(
         command, folder=writable, writable=writable, environment=environment, stop=stop, timeout_s=timeout_s
