@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutants import data, drift, events, machines, runs
+from tests.mutants import clusters, data, drift, events, machines, runs
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *machines.MUTANTS,
+    *clusters.MUTANTS,
     *data.MUTANTS,
     *runs.MUTANTS,
     *events.MUTANTS,

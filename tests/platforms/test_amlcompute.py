@@ -10,7 +10,14 @@ import pytest
 
 from shared.azure import arm, ml_client, ml_clusters, ml_environments, ml_jobs
 from shared.config import settings
-from shared.domain.errors import CapacityError, ConflictError, LeaseLost, SpecError, TransientError
+from shared.domain.errors import (
+    CapacityError,
+    ConflictError,
+    LeaseLost,
+    PlatformError,
+    SpecError,
+    TransientError,
+)
 from shared.domain.jobs import JobLook, JobState
 from shared.domain.lease import Lease, MachineState
 from shared.domain.offers import Priority
@@ -348,6 +355,19 @@ def test_the_environment_is_one_version_for_one_image(cloud: Cloud) -> None:
     assert ml_environments.environment_version("another") != ml_environments.environment_version(
         settings().ml_image
     )
+
+
+def test_an_environment_that_holds_another_image_is_refused(cloud: Cloud) -> None:
+    version = ml_environments.environment_version("ours:1")
+    body = {"properties": {"image": "theirs:1", "osType": "Linux"}}
+    operations = ml_client.client().environment_versions
+    ml_client.sent(operations.create_or_update, "write it", ml_environments.NAME, version, body)
+
+    with (
+        environment({"MUSTER_ML_IMAGE": "ours:1"}),
+        pytest.raises(PlatformError, match=r"holds image theirs:1, not ours:1"),
+    ):
+        ml_environments.ensure_environment()
 
 
 def test_without_a_workspace_the_platform_says_which_setting_it_needs(cloud: Cloud) -> None:
