@@ -27,7 +27,7 @@ test: setup ## every test, a file at a time on each core (about 10 minutes on 2 
 test-thrice: setup ## every test three times, each with another hash seed: the same results
 	@for seed in 1 22 333; do echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test || exit 1; done
 
-test-kills: setup ## 200 real SIGKILLs of app, worker and hub in run after run, then of everything in `make run` (15 minutes)
+test-kills: setup ## 200 real SIGKILLs of app, worker and hub in run after run, then of everything in `make run`
 	APP_KILLS=200 $(PY) -m pytest -s tests/e2e/test_kills.py
 	PLUG_ROUNDS=4 $(PY) -m pytest -s tests/e2e/test_plug.py
 
