@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import lru_cache
 
 from shared.azure import blob, ledger
 from shared.config import settings
+from shared.domain.errors import NotFoundError
 from shared.domain.ml_events import Ignored, MlEvent
 from shared.domain.retrain_decision import Decision, TriggerState
 
@@ -28,11 +30,20 @@ def record(event: MlEvent, *, origin: str, to_consider: bool) -> bool:
     The marker first: at no moment is a fact on record that is to be considered and would be forgotten.
     """
     path = _path(event.occurred, event.key)
-    if ledger.exists(path):
+    try:
+        _find(settings().state_container, path)
         return False
+    except NotFoundError:
+        pass
     if to_consider:
         ledger.claim(_OPEN + f"{event.key}.json", {"path": path})
     return ledger.claim(path, {"event": event.model_dump(mode="json"), "origin": origin})
+
+
+@lru_cache(maxsize=10_000)
+def _find(container: str, path: str) -> None:
+    """Raises NotFoundError, which is not remembered. What is found is: a record is for ever, copies come in storms."""
+    blob.head(container, path)
 
 
 def record_refused(found: MlEvent | Ignored, *, why: str) -> None:
