@@ -61,6 +61,8 @@ def request(**changes: Any) -> RetrainRequest:
     }
     for section, values in changes.items():
         declared[section] = {**declared.get(section, {}), **values} if isinstance(values, dict) else values
+    if "unitColumn" in declared["trials"]:
+        declared["trials"] = {k: v for k, v in declared["trials"].items() if k not in ("count", "space")}
     workload = parse_workload(yaml.safe_dump(declared), source="test", platforms=("amlcompute", "dsvm"))
     assert isinstance(workload, Retraining)
     slot = RUN.removeprefix("train-flights-")

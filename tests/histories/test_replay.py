@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import Counter
 from collections.abc import Iterator
@@ -11,12 +12,16 @@ from typing import Any
 
 import pytest
 
+import function_app  # noqa: F401  # it names the steps
 from shared.durable import index
 from tests.crash.histories import History, replay_fault
 from tests.histories.files import GOLDEN, SUFFIX, read
 
 ROOT = Path(__file__).resolve().parents[2]
-EDITED = ("score_batch", "score_shards", "reap_leases", "consider_event")
+EDITED = (
+    "score_batch", "score_shards", "reap_leases", "consider_event", "retrain", "train_trials", "measure_drift",
+    "measure_features",
+)  # fmt: skip
 FILES = sorted(GOLDEN.glob(f"*{SUFFIX}"))
 
 
@@ -45,18 +50,27 @@ UNSAFE = [
      '    yield from trail.write("run started", request.run, why=request.reason)\n', ""),
     ("score_batch", "orchestrators/score.py", "contracts.DISCARD_SCORES", "contracts.PUBLISH_SCORES"),
     ("score_shards", "orchestrators/score.py", "max(FIRST_LOOK_S, ", "max(2 * FIRST_LOOK_S, "),
-    ("score_shards", "orchestrators/score.py", "_lease(flow, batch, offer, epoch),", "_lease(flow, batch, offer, epoch + 1),"),
+    ("score_shards", "orchestrators/score.py", "_lease(flow, batch, offer, epoch),",
+     "_lease(flow, batch, offer, epoch + 1),"),
     ("reap_leases", "orchestrators/upkeep.py",
      'yield from trail.write("removal begun", removal.resource.id, why=removal.reason)', "pass"),
     ("consider_event", "orchestrators/events.py", "max(delay, 60.0))\n    yield from flow.rest(max(delay, 60.0))",
      "max(delay, 60.0))\n    yield from flow.rest(delay + 60.0)"),
     ("consider_event", "orchestrators/events.py", "    yield from flow.call(contracts.CLOSE_EVENT, event)\n", ""),
+    ("measure_drift", "orchestrators/drift.py", "contracts.REPORT_DRIFT, ", "contracts.RECORD_DRIFT, "),
+    ("measure_features", "orchestrators/drift.py", 'measure.request.run, "drift",', 'measure.request.run, "measure",'),
+    ("retrain", "orchestrators/retrain.py",
+     '    yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)\n', ""),
+    ("train_trials", "orchestrators/retrain.py", "range(trials.start, trials.stop, size)",
+     "range(trials.start, trials.stop, 2)"),
 ]  # fmt: skip
 SAFE = [
+    ("retrain", "orchestrators/retrain.py", 'flow.status("registering",', 'flow.status("promoting",'),
     ("score_batch", "orchestrators/score.py", 'flow.status("publishing",', 'flow.note("go")\n    flow.status("publish",'),
     ("score_shards", "orchestrators/score.py", "_run_jobs if batch.shares_machine else _run_job\n",
      "_run_job if not batch.shares_machine else _run_jobs\n"),
     ("reap_leases", "orchestrators/upkeep.py", "failed: list[str] = []", "failed: list[str] = list()"),
+    ("measure_drift", "orchestrators/drift.py", 'flow.status("measuring",', 'flow.status("comparing",'),
     ("consider_event", "orchestrators/events.py", 'flow.status("decided",', 'flow.status("done",'),
 ]  # fmt: skip
 
@@ -85,11 +99,12 @@ def edited(name: str, source: str, old: str, new: str) -> Iterator[Any]:
     text = (ROOT / source).read_text()
     assert old in text, f"{source} has moved on; this edit must follow it"
     kept = {step: index.runner(step) for step in EDITED}
-    module = types.ModuleType(f"edited_{name}")
+    module = sys.modules[f"edited_{name}"] = types.ModuleType(f"edited_{name}")  # dataclasses look their module up
     try:
         exec(compile(text.replace(old, new), source, "exec"), module.__dict__)
         changed = index.runner(name)
     finally:
+        del sys.modules[module.__name__]
         for step, run in kept.items():
             index.provide(step, run)
 
