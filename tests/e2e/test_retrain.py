@@ -309,7 +309,7 @@ def test_a_monitor_that_breaches_starts_a_run_which_says_what_caused_it(breached
     assert outcome["run"] == f"train-by-event-event-{outcome['cause'][:16]}"
     models = here.service.get_container_client("models")
     assert here.read_json(models, "by-event-model/2/LINEAGE.json")["cause"] == outcome["cause"]
-    wait(lambda: here.world.control.owed_deliveries() == 0, "our own events to be delivered")
+    wait(lambda: here.world.control.owed_deliveries() == 0, "our own events to be delivered", PATIENCE_S)
     assert [run_id for run_id in _runs(here) if "by-event" in run_id] == [outcome["run"]]
 
 
@@ -327,7 +327,7 @@ def test_nodes_that_never_come_send_the_trials_to_the_next_offer(here: Estate) -
     run = here.expect("no-node-comes")
     here.fault(vm=run.cluster_of(1), kind="resize_stuck", operation=RESIZE)
     here.start("no-node-comes")
-    wait(lambda: "Queued" in str(statuses(here, run)), "a job to wait for a node")
+    wait(lambda: "Queued" in str(statuses(here, run)), "a job to wait for a node", PATIENCE_S)
     here.world.clock.advance(timedelta(minutes=21))
     here.finish(run)
 
@@ -339,7 +339,11 @@ def test_nodes_that_never_come_send_the_trials_to_the_next_offer(here: Estate) -
 def test_two_trials_that_crash_and_one_that_hangs_leave_five_to_choose_from(here: Estate) -> None:
     run = here.start("two-crash-one-hangs")
     wait(lambda: len(records(here, run)) == 7, "seven records", PATIENCE_S)
-    wait(lambda: [each[-1] for each in statuses(here, run).values()].count("Running") == 1, "the hang to run")
+    wait(
+        lambda: [each[-1] for each in statuses(here, run).values()].count("Running") == 1,
+        "the hang to run",
+        PATIENCE_S,
+    )
     here.world.clock.advance(PAST_ITS_TIME)
     here.finish(run)
 
@@ -364,7 +368,7 @@ def test_a_trial_whose_node_is_taken_away_goes_on_from_its_checkpoint(here: Esta
 
 def test_cancelling_ends_the_trials_and_leaves_the_champion(here: Estate) -> None:
     run = here.start("cancelled")
-    wait(lambda: "Running" in str(statuses(here, run)), "a trial to run")
+    wait(lambda: "Running" in str(statuses(here, run)), "a trial to run", PATIENCE_S)
     assert here.world.api(f"runs/{run.id}/cancel", method="POST")[0] == 202
     here.finish(run)
 
