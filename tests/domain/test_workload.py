@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.errors import Fault, SpecError, SpecErrors
-from shared.domain.workload import BatchScoring, Workload, parse_workload, workload_schema
+from shared.domain.workload import BatchScoring, parse_workload, workload_schema
 
 PLATFORMS = ("dsvm", "local")
 
@@ -41,8 +41,10 @@ output: {container: scores, path: "churn/{slot}/"}
 """
 
 
-def parse(text: str) -> Workload:
-    return parse_workload(text, source="w.yaml", platforms=PLATFORMS)
+def parse(text: str) -> BatchScoring:
+    workload = parse_workload(text, source="w.yaml", platforms=PLATFORMS)
+    assert isinstance(workload, BatchScoring)
+    return workload
 
 
 def faults_of(text: str) -> list[Fault]:
