@@ -101,7 +101,9 @@ MUTANTS = (
         file="shared/azure/ml_environments.py",
         old='    if seen.body["properties"].get("image") != image:\n',
         new="    if False:\n",
-        tests=(f"{_AML}::test_an_environment_that_holds_another_image_is_refused",),
+        tests=(
+            "tests/platforms/test_ml_environment.py::test_an_environment_that_holds_another_image_is_refused",
+        ),
     ),
     Mutant(
         name="a-cancelled-job-of-a-live-run-lost-its-node",

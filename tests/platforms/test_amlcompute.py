@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.azure import arm, ml_client, ml_clusters, ml_environments, ml_jobs
+from shared.azure import ml_clusters, ml_jobs
 from shared.config import settings
 from shared.domain.errors import (
     CapacityError,
     ConflictError,
     LeaseLost,
-    PlatformError,
     SpecError,
     TransientError,
 )
@@ -344,30 +343,6 @@ def test_headroom_knows_gpu_sizes_and_their_quota(cloud: Cloud) -> None:
     told = {str(look.offer): (look.available, look.reason) for look in looks}
     assert told["Standard_NC24ads_A100_v4 in westeurope"][0] is False
     assert "limit 0" in told["Standard_NC24ads_A100_v4 in westeurope"][1]
-
-
-def test_the_environment_is_one_version_for_one_image(cloud: Cloud) -> None:
-    id_ = ml_environments.ensure_environment()
-    answer = arm.request("GET", id_, api_version=ml_client.ML_API, target="read the environment")
-
-    assert answer.body["properties"]["image"] == settings().ml_image
-    assert id_.endswith(ml_environments.environment_version(settings().ml_image))
-    assert ml_environments.environment_version("another") != ml_environments.environment_version(
-        settings().ml_image
-    )
-
-
-def test_an_environment_that_holds_another_image_is_refused(cloud: Cloud) -> None:
-    version = ml_environments.environment_version("ours:1")
-    body = {"properties": {"image": "theirs:1", "osType": "Linux"}}
-    operations = ml_client.client().environment_versions
-    ml_client.sent(operations.create_or_update, "write it", ml_environments.NAME, version, body)
-
-    with (
-        environment({"MUSTER_ML_IMAGE": "ours:1"}),
-        pytest.raises(PlatformError, match=r"holds image theirs:1, not ours:1"),
-    ):
-        ml_environments.ensure_environment()
 
 
 def test_without_a_workspace_the_platform_says_which_setting_it_needs(cloud: Cloud) -> None:
