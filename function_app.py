@@ -44,7 +44,9 @@ app.register_functions(
         "activities.drift", "freeze_comparison", "write_drift_job", "read_measurement", "report_drift", "record_drift"
     )
 )  # fmt: skip
-app.register_functions(activities("activities.events", "read_event_truth", "decide_retraining", "close_event"))
+app.register_functions(
+    activities("activities.events", "read_event_truth", "decide_retraining", "close_event")
+)
 app.register_functions(
     activities(
         "activities.leases", "open_lease", "close_lease", "settle_lease", "list_leases", "remove_resource",

@@ -20,6 +20,7 @@ from shared.azure import ledger
 from shared.domain import names
 from shared.domain.schedule import MAX_LISTED, Slot, due_slots, preview
 from shared.domain.scoring import ScoreRequest
+from shared.domain.workload import BatchScoring
 from shared.triggers.workloads import read_workload
 from tests.e2e.timed import (
     DECLARATIONS,
@@ -295,6 +296,7 @@ def _assert_not_started_again(world: Estate, host: Host, run: Ran, key: str) -> 
 def _claim(world: Estate, run: Ran) -> None:
     """What shared/triggers/start.py has written when it dies between claim and start."""
     workload = read_workload(world.world.state / "workloads" / "never-timed.yaml")
+    assert isinstance(workload, BatchScoring)
     request = ScoreRequest(run=run.id, slot=run.slot, workload=workload, started_by="timer")
     _mark(world, run)
     claim = {"request": request.model_dump(mode="json"), "fingerprint": ""}

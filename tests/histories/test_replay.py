@@ -99,7 +99,8 @@ def edited(name: str, source: str, old: str, new: str) -> Iterator[Any]:
     text = (ROOT / source).read_text()
     assert old in text, f"{source} has moved on; this edit must follow it"
     kept = {step: index.runner(step) for step in EDITED}
-    module = sys.modules[f"edited_{name}"] = types.ModuleType(f"edited_{name}")  # dataclasses look their module up
+    module = types.ModuleType(f"edited_{name}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
         exec(compile(text.replace(old, new), source, "exec"), module.__dict__)
         changed = index.runner(name)

@@ -10,13 +10,7 @@ import pytest
 
 from shared.azure import ml_clusters, ml_jobs
 from shared.config import settings
-from shared.domain.errors import (
-    CapacityError,
-    ConflictError,
-    LeaseLost,
-    SpecError,
-    TransientError,
-)
+from shared.domain.errors import CapacityError, ConflictError, LeaseLost, SpecError, TransientError
 from shared.domain.jobs import JobLook, JobState
 from shared.domain.lease import Lease, MachineState
 from shared.domain.offers import Priority
