@@ -122,13 +122,21 @@ def _published_is_covered(estate: Estate) -> list[str]:
 
 
 def _audit_verifies(estate: Estate) -> list[str]:
-    """I16: every chain verifies, and ends where the run's outcome says it ends."""
+    """I16: every chain verifies, and ends where the run's outcome says it ends.
+
+    Outcomes are read first: what a timer started may end while this looks, and its chain is whole before its outcome.
+    """
+    ended = {
+        blob.name.split("/")[1]: estate.read_json(estate.state, blob.name)
+        for blob in estate.state.list_blobs("runs/")
+        if blob.name.endswith("/outcome.json")
+    }
     chains: dict[str, list[bytes]] = {}
     for blob in estate.state.list_blobs("audit/"):
         chains.setdefault(blob.name.split("/")[1], []).append(estate.read(estate.state, blob.name) or b"")
     faults = [f"I16 {chain}: {fault}" for chain, records in chains.items() for fault in verify_chain(records)]
     for chain, records in chains.items():
-        outcome = estate.read_json(estate.state, f"runs/{chain}/outcome.json")
+        outcome = ended.get(chain)
         if outcome and outcome["audit_head"] != hashlib.sha256(records[-1]).hexdigest():
             faults.append(f"I16 {chain}: its last record is not the head that its outcome names")
     return faults
