@@ -21,8 +21,8 @@ run-retrain: setup ## the retraining, from a monitor's event to the new champion
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve
 
-test: setup ## every test, a file at a time on each core (about 10 minutes on 2 cores); TESTS=folder for some
-	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+test: setup ## every test, a file at a time on each of 3 processes (15 to 20 minutes on 2 cores); TESTS=folder for some
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-thrice: setup ## every test three times, each with another hash seed: the same results
 	@for seed in 1 22 333; do echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test || exit 1; done
