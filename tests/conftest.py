@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,12 @@ LONGEST = ("tests/e2e/", "tests/crash/", "tests/triggers/", "tests/node/")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fresh_opener() -> None:
+    """urllib keeps its first opener for ever, with the proxies of the world that it was made in."""
+    urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it is before the first request
 
 
 @pytest.fixture(scope="session")

@@ -139,6 +139,11 @@ def state_of(job: Mapping[str, Any]) -> JobState:
     return _STATES.get(str(job["properties"].get("status")), JobState.PENDING)
 
 
+def is_ending(job: Mapping[str, Any]) -> bool:
+    """Whether it is over, or Azure was asked to end it: asked again, it would only be asked too soon."""
+    return job["properties"].get("status") == "CancelRequested" or state_of(job).is_over
+
+
 def explained(look: JobLook, details: Mapping[str, Any]) -> JobLook:
     """A look at a job that did not succeed, with the reasons of its run: exit code, time limit, or a node taken away."""
     code, message = _error_of(details)

@@ -191,12 +191,13 @@ class AmlCompute:
         Raises TransientError while Azure does not show it: ask again.
         """
         name = ml_jobs.job_name(lease, job_id)
-        if ml_jobs.get_job(name).is_missing:
+        seen = ml_jobs.get_job(name)
+        if seen.is_missing or ml_jobs.is_ending(seen.body):
             return
         _cancel(name)
         seen = ml_jobs.get_job(name)
-        status = "" if seen.is_missing else str(seen.body["properties"].get("status"))
-        if not seen.is_missing and status != "CancelRequested" and not ml_jobs.state_of(seen.body).is_over:
+        if not seen.is_missing and not ml_jobs.is_ending(seen.body):
+            status = seen.body["properties"].get("status")
             raise TransientError(
                 f"job {name} was asked to end and is {status}",
                 code="NotCancelled",

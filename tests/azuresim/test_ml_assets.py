@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from localdev.azuresim import Control, Simulator
 from localdev.azuresim.ml.common import ASSET_VERSIONS, VERSIONS
+from localdev.clock import Clock
 from tests.azuresim.azure_client import Azure, code, inside
 from tests.azuresim.specifications import specs_dir
 
@@ -335,9 +337,11 @@ def test_only_the_workspace_itself_is_among_the_groups_resources(azure: Azure) -
 
 
 def test_a_workspace_is_kept_over_a_restart(tmp_path: Path) -> None:
-    with Simulator(storage=False, state=tmp_path) as simulator:
+    clock = Clock.create(tmp_path / "clock.json")  # the second world is later than the first
+    with Simulator(clock=clock, storage=False, state=tmp_path) as simulator:
         put(Azure(simulator), "models/m/versions/1", **BODIES["models"])
-    with Simulator(storage=False, state=tmp_path) as simulator:
+    clock.advance(timedelta(seconds=5))
+    with Simulator(clock=clock, storage=False, state=tmp_path) as simulator:
         assert put(Azure(simulator), "models/m/versions/2", **BODIES["models"]).status_code == 201
         versions = Azure(simulator).get(f"{WORKSPACE}/models/m/versions")["value"]
     assert [each["name"] for each in versions] == ["2", "1"]
