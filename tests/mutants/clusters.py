@@ -70,9 +70,9 @@ MUTANTS = (
     ),
     Mutant(
         name="cluster-cancel-is-read-back",
-        file=_PLATFORM,
-        old='        if not seen.is_missing and status != "CancelRequested"',
-        new='        if False and status != "CancelRequested"',
+        file="shared/platforms/amlcompute.py",
+        old="        if not seen.is_missing and not ml_jobs.is_ending(seen.body):\n",
+        new="        if False:\n",
         tests=(f"{_AML}::test_a_cancellation_that_does_not_show_is_not_believed",),
     ),
     Mutant(
