@@ -20,6 +20,11 @@ def upload_agent() -> BlobRef:
     return _upload("node", package.build_package())
 
 
+def reference(ref: BlobRef) -> package.BlobReference:
+    """A blob as the agent is told of it."""
+    return package.BlobReference(ref.container, ref.blob, ref.sha256)
+
+
 def scoring_code(workload: BatchScoring) -> package.Package | None:
     """The user's scoring code as a zip, or None where the built-in scorer does it. Raises SpecError if it is absent."""
     if workload.scoring is None:

@@ -18,6 +18,7 @@ from typing import Any
 from shared.azure.classify import classified, date_of, error_from_response, retry_after_s
 from shared.azure.credentials import credential
 from shared.config import settings
+from shared.domain.lease import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -145,3 +146,13 @@ def _json(response: Any) -> Any:
         return response.json()
     except ValueError:
         return {}
+
+
+def log_fields(lease: Lease, sent: Answer) -> dict[str, object]:
+    """What every line about a lease's machine says: whose, which, and Azure's own id of the request."""
+    return {
+        "run": lease.owner,
+        "lease": lease.id,
+        "epoch": lease.epoch,
+        "correlation_id": sent.headers.get("x-ms-correlation-request-id", ""),
+    }

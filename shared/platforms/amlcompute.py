@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from node import package
-from shared.azure import ledger, ml_clusters, ml_headroom, ml_jobs
-from shared.azure.arm import Answer
+from shared.azure import agent, ledger, ml_clusters, ml_headroom, ml_jobs
+from shared.azure.arm import Answer, log_fields
 from shared.azure.ml_clusters import CLUSTER, cluster_name, cluster_of
 from shared.azure.resources import tags_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
 from shared.domain.errors import ConflictError, LeaseLost, NotFoundError, TransientError
-from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
+from shared.domain.jobs import JobLook, JobRequest, JobState
 from shared.domain.lease import TAG_APP, Inventory, Lease, Machine, MachineState, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
 from shared.platforms.base import Platform
@@ -58,7 +58,7 @@ class AmlCompute:
         else:
             body = ml_clusters.cluster_body(lease, settings())
             seen = ml_clusters.begin_create_cluster(name, body)
-            logger.info("creation begun", extra={**_log(lease, seen), "offer": str(lease.offer)})
+            logger.info("creation begun", extra={**log_fields(lease, seen), "offer": str(lease.offer)})
         return Operation(poll_after_s=seen.poll_after_s(CREATE_POLL_S))
 
     def observe_machine(self, lease: Lease) -> Machine:
@@ -86,7 +86,7 @@ class AmlCompute:
             return self.begin_delete(lease)
         if state in _USABLE:
             seen = ml_clusters.begin_scale_to_zero(name)
-            logger.info("scaling to zero begun", extra=_log(lease, seen))
+            logger.info("scaling to zero begun", extra=log_fields(lease, seen))
         if state is not MachineState.DELETING:
             for job in ml_clusters.running_jobs(name):
                 if not ledger.read_progress(lease.owner, ml_jobs.job_id(lease, job)).is_last_word:
@@ -102,7 +102,7 @@ class AmlCompute:
         self._check_ours(seen, lease)
         if not _is_deleting(seen):
             seen = ml_clusters.begin_delete_cluster(name)
-            logger.info("deletion begun", extra=_log(lease, seen))
+            logger.info("deletion begun", extra=log_fields(lease, seen))
         return Operation(poll_after_s=max(seen.poll_after_s(RELEASE_POLL_S), RELEASE_POLL_S))
 
     def list_remains(self, lease: Lease) -> tuple[OwnedResource, ...]:
@@ -218,8 +218,8 @@ class AmlCompute:
 def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
     value = package.bootstrap_parameter(
         settings().storage_account_url,
-        _reference(job.agent),
-        _reference(job.job),
+        agent.reference(job.agent),
+        agent.reference(job.job),
         settings().vm_identity_client_id,
     )
     body = ml_jobs.job_body(
@@ -234,7 +234,7 @@ def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
         sent = ml_jobs.put_job(name, body)
     except NotFoundError as error:
         raise LeaseLost(f"{lease.offer}: no cluster for job {job.id}: {error}", lease=lease.id) from error
-    logger.info("job submitted", extra={**_log(lease, sent), "job": job.id})
+    logger.info("job submitted", extra={**log_fields(lease, sent), "job": job.id})
     return sent
 
 
@@ -252,19 +252,6 @@ def _is_ours(seen: Answer, lease: Lease) -> bool:
 
 def _is_deleting(seen: Answer) -> bool:
     return bool(seen.body.get("properties", {}).get("provisioningState") == "Deleting")
-
-
-def _reference(blob: BlobRef) -> package.BlobReference:
-    return package.BlobReference(blob.container, blob.blob, blob.sha256)
-
-
-def _log(lease: Lease, sent: Answer) -> dict[str, object]:
-    return {
-        "run": lease.owner,
-        "lease": lease.id,
-        "epoch": lease.epoch,
-        "correlation_id": sent.headers.get("x-ms-correlation-request-id", ""),
-    }
 
 
 _AMLCOMPUTE = AmlCompute()

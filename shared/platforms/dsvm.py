@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from node import package
-from shared.azure import compute, headroom, resources
-from shared.azure.arm import SCHEDULES_API, Answer, request, resource_id
+from shared.azure import agent, compute, headroom, resources
+from shared.azure.arm import SCHEDULES_API, Answer, log_fields, request, resource_id
 from shared.azure.resources import DISK, NIC, PUBLIC_IP, SCHEDULE, VM
 from shared.azure.vm_bodies import is_braked, run_command_body, schedule_body, vm_body
 from shared.azure.vm_estate import is_ours, is_still_owned, owned_by, pieces_of, schedule_name, vm_name
@@ -26,7 +26,7 @@ from shared.domain.errors import (
     SpecError,
     TransientError,
 )
-from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
+from shared.domain.jobs import JobLook, JobRequest, JobState
 from shared.domain.lease import Inventory, Lease, Machine, MachineState, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
 from shared.platforms.base import Platform
@@ -113,7 +113,7 @@ class Dsvm:
             return None
         if state not in _STOPPING:
             seen = compute.begin_deallocate_vm(vm_name(lease))
-            logger.info("deallocation begun", extra=_log(lease, seen))
+            logger.info("deallocation begun", extra=log_fields(lease, seen))
         return Operation(poll_after_s=max(seen.poll_after_s(RELEASE_POLL_S), FIRST_RELEASE_LOOK_S))
 
     def begin_delete(self, lease: Lease) -> Operation | None:
@@ -166,8 +166,8 @@ class Dsvm:
         name = vm_name(lease)
         value = package.bootstrap_parameter(
             settings().storage_account_url,
-            _reference(job.agent),
-            _reference(job.job),
+            agent.reference(job.agent),
+            agent.reference(job.job),
             settings().vm_identity_client_id,
         )
         body = run_command_body(
@@ -188,7 +188,7 @@ class Dsvm:
             if error.code == "ParentResourceNotFound" and compute.get_vm(name).is_missing:
                 raise LeaseLost(f"{lease.offer} is gone before job {job.id} began", lease=lease.id) from error
             raise
-        logger.info("job submitted", extra={**_log(lease, sent), "job": job.id})
+        logger.info("job submitted", extra={**log_fields(lease, sent), "job": job.id})
         return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
@@ -255,7 +255,7 @@ def _create(lease: Lease) -> Answer:
         if seen.is_missing or not _is_ours(seen, lease):
             raise _foreign(seen, lease) from error
         return seen
-    logger.info("creation begun", extra={**_log(lease, sent), "offer": str(lease.offer)})
+    logger.info("creation begun", extra={**log_fields(lease, sent), "offer": str(lease.offer)})
     return sent
 
 
@@ -270,7 +270,7 @@ def _delete(pieces: Sequence[OwnedResource], lease: Lease) -> Operation:
     for piece in round_:
         sent = compute.begin_delete_vm(piece.name) if piece.type == VM else resources.delete(piece)
         waits.append(sent.poll_after_s(RELEASE_POLL_S))
-        logger.info("deletion begun", extra={**_log(lease, sent), "resource": piece.id})
+        logger.info("deletion begun", extra={**log_fields(lease, sent), "resource": piece.id})
     return Operation(poll_after_s=max(waits))
 
 
@@ -330,19 +330,6 @@ def _schedule_id(lease: Lease) -> str:
 
 def _read_schedule(lease: Lease) -> Answer:
     return resources.read(OwnedResource(id=_schedule_id(lease), type=SCHEDULE))
-
-
-def _reference(blob: BlobRef) -> package.BlobReference:
-    return package.BlobReference(blob.container, blob.blob, blob.sha256)
-
-
-def _log(lease: Lease, sent: Answer) -> dict[str, object]:
-    return {
-        "run": lease.owner,
-        "lease": lease.id,
-        "epoch": lease.epoch,
-        "correlation_id": sent.headers.get("x-ms-correlation-request-id", ""),
-    }
 
 
 _DSVM = Dsvm()

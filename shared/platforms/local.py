@@ -24,6 +24,7 @@ from typing import Any
 
 from node import package
 from shared.azure import arm, blob
+from shared.azure.agent import reference as reference_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
 from shared.domain import names
@@ -111,7 +112,7 @@ class Local:
                 f"the local machine of lease {lease.id} is gone before job {job.id} began", lease=lease.id
             )
         agent = _unpack(folder, job.agent)
-        reference = package.job_reference(settings().storage_account_url, _reference(job.job), _identity())
+        reference = package.job_reference(settings().storage_account_url, reference_of(job.job), _identity())
         place = _job(folder, job.id)
         place.mkdir(parents=True, exist_ok=True)
         keeper = [sys.executable, "-I", local_keeper.__file__, str(place), str(job.timeout_s), "--"]
@@ -235,10 +236,6 @@ def _unpack(folder: Path, agent: BlobRef) -> Path:
 def _identity() -> str | None:
     """The agent is the app here: its managed identity where there is one, else the developer's sign-in."""
     return settings().client_id if os.environ.get("IDENTITY_ENDPOINT") else None
-
-
-def _reference(ref: BlobRef) -> package.BlobReference:
-    return package.BlobReference(ref.container, ref.blob, ref.sha256)
 
 
 def _ended(ended: dict[str, Any], place: Path) -> JobLook:
