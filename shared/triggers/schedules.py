@@ -88,11 +88,14 @@ async def _decide(
             update={"rhythm": schedule.rhythm, "considered": max(now, record.considered)}
         )
     due = due_slots(schedule, since=record.considered, now=now)
-    skipped, queued, last_run = list(due.skipped), [], record.last_run
+    skipped, queued, last_run = list(due.skipped), list[Slot](), record.last_run
     for slot in (*record.queued, *due.run):
         request = slot_request(workload, slot, started_by="timer")
         if await is_claimed(request.run):
             continue  # over HTTP, or by a tick that could not write the record
+        if queued:  # the run at work may end between two slots; the later one still waits for its turn
+            queued.append(slot)
+            continue
         busy = await find_at_work(orchestrations, workload.name)
         if busy is None:
             await start_once(orchestrations, request)

@@ -161,12 +161,22 @@ def _mirrored(bench: TrainBench) -> list[str]:
     return [name.removeprefix(prefix) for name in bench.names(bench.state, prefix)]
 
 
+def _steps_kept(bench: TrainBench) -> int:
+    kept = "steps/state.json"
+    if kept not in _mirrored(bench):
+        return 0
+    return int(json.loads(bench.read(bench.state, f"runs/{bench.run}/checkpoints/t000/{kept}"))["done"])
+
+
 def test_a_preempted_trial_goes_on_from_its_checkpoint_on_another_machine(
     bench: TrainBench, tmp_path: Path
 ) -> None:
     bench.program(RESUMES)
     agent = bench.start(reference=bench.reference(), env={"TMPDIR": str(tmp_path)})
-    until(lambda: "again" in _mirrored(bench) or None, "the checkpoint is in storage")
+    until(
+        lambda: (_steps_kept(bench) == 2 and "again" in _mirrored(bench)) or None,
+        "the checkpoint is in storage",
+    )
 
     os.killpg(agent.pid, signal.SIGKILL)
     agent.wait()
