@@ -24,6 +24,7 @@ from shared.durable.contracts import Step
 logger = logging.getLogger("muster.flow")
 
 CANCEL_EVENT = "cancel"
+WAKE_EVENT = "wake"  # something was put on record that a run may be waiting for
 MAX_TRANSIENT_TRIES = 8
 DEFAULT_RETRY_AFTER_S = 60.0  # what Cluster API's Azure provider waits when a throttled answer names no time
 # A crashed worker or a bug: the SDK's own retry has it. Expected failures come back as values and never get here.
@@ -47,6 +48,7 @@ class Flow:
         self._context = context
         self._status = RunStatus(phase="started")
         self._cancel: Any = None
+        self._word: Any = None
         self._next_look: datetime | None = None
 
     @property
@@ -109,6 +111,21 @@ class Flow:
         if first is self._cancel:
             timer.cancel()
             raise Cancelled(f"cancelled: {self._cancel.result or 'no reason given'}")
+
+    def nap(self, seconds: float) -> Steps[bool]:
+        """Wait on a durable timer or for word that a record was written; gives whether word came.
+
+        The word says nothing: what counts is the record, which the next look reads, with or without the word.
+        """
+        if self._word is None:
+            self._word = self._context.wait_for_external_event(WAKE_EVENT)
+        timer = self._context.create_timer(self.now + timedelta(seconds=max(seconds, 0.001)))
+        first = yield self._context.task_any([timer, self._word])
+        if first is not self._word:
+            return False
+        timer.cancel()
+        self._word = None
+        return True
 
     def sit_out_the_rest(self) -> Steps[None]:
         """Wait until the look that a cancellation came before: Azure named that time, whatever we want to ask of it."""
