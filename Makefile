@@ -10,7 +10,7 @@ STATE := .muster
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: .build/python.stamp .build/classic.stamp .build/node.stamp ## the virtual environment and Azurite, pinned
+setup: .build/python.stamp .build/classic.stamp .build/inference.stamp .build/node.stamp ## the virtual environments and Azurite, pinned
 
 run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 carries on with one that was cut off
 	@$(PY) -m localdev.demo run $(if $(RESUME),--resume)
@@ -75,6 +75,13 @@ $(UV):
 	  requirements.txt > .build/classic.txt
 	$(UV) venv --quiet --allow-existing --python $(PY) .build/classic
 	$(UV) pip install --quiet --python .build/classic/bin/python -r .build/classic.txt
+	@touch $@
+
+# What online endpoints of the simulated Azure serve with: localdev/serving/requirements.txt says why it is on its own.
+.build/inference.stamp: localdev/serving/requirements.txt localdev/serving/constraints.txt node/requirements.txt | .build/python.stamp
+	$(UV) venv --quiet --allow-existing --python $(PY) .build/inference
+	$(UV) pip install --quiet --compile-bytecode --python .build/inference/bin/python \
+	  -r localdev/serving/requirements.txt -c localdev/serving/constraints.txt
 	@touch $@
 
 .build/node.stamp: localdev/azurite/package.json localdev/azurite/package-lock.json
