@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -19,10 +20,21 @@ from typing import Any, Self
 
 from localdev.azuresim import Control, Simulator
 from localdev.clock import ENVIRONMENT_VARIABLE, Clock
+from localdev.runner.keys import Keys
 from shared.config import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS = ("muster", "landing", "models", "scores")
+# Whom the app takes the holders of its function keys for. The key `nobody` stands for no one in particular.
+PEOPLE: dict[str, dict[str, Any]] = {
+    "default": {"id": "55555555-0000-0000-0000-000000000001", "name": "operator@localdev", "roles": ["Model.Deploy"]},
+    "approver": {"id": "55555555-0000-0000-0000-000000000002", "name": "approver@localdev", "roles": ["Model.Approve"]},
+    "chief": {
+        "id": "55555555-0000-0000-0000-000000000003", "name": "chief@localdev",
+        "roles": ["Model.Deploy", "Model.Approve"],
+    },
+    "reader": {"id": "55555555-0000-0000-0000-000000000004", "name": "reader@localdev", "roles": []},
+}  # fmt: skip
 
 
 class World:
@@ -41,6 +53,7 @@ class World:
         self._workloads = workloads
         self._runner: subprocess.Popen[str] | None = None
         self.url = self.key = self._system_key = self._event_grid_key = ""
+        self.keys: dict[str, str] = {}  # by the names in PEOPLE, and `nobody`
 
     def __enter__(self) -> Self:
         self._simulator.__enter__()
@@ -71,6 +84,7 @@ class World:
         """Run the app in a process of its own, as Azure would. Raises RuntimeError with its log if it does not start."""
         log = (self.state / "app.log").open("a")
         keys = self.state / "keys.json"
+        _name_key_holders(keys)
         command = [sys.executable, "-m", "localdev.runner", "--app", str(ROOT), "--port", str(self._port),
                    "--hub", str(self.state / "hub.sqlite"), "--keys", str(keys)]  # fmt: skip
         environment = {
@@ -97,7 +111,8 @@ class World:
             raise RuntimeError(f"the app did not start; see {log.name}")
         threading.Thread(target=_drain, args=(self._runner.stdout, log), daemon=True).start()
         record = json.loads(keys.read_text())
-        self.key = record["functionKeys"]["default"]
+        self.keys = record["functionKeys"]
+        self.key = self.keys["default"]
         self._system_key = record["systemKeys"]["durabletask_extension"]
         self._event_grid_key = record["systemKeys"]["eventgrid_extension"]
 
@@ -184,6 +199,16 @@ def stop_local_jobs() -> None:
 
     for resource in PLATFORM.provisioner.list_owned().resources:
         PLATFORM.provisioner.begin_removal(resource)
+
+
+def _name_key_holders(path: Path) -> None:
+    """Keys for several people, so that one can ask for what another approves. Keys that are there stay."""
+    Keys.load(path)
+    record = json.loads(path.read_text())
+    fresh = {name: secrets.token_urlsafe(40) for name in (*PEOPLE, "nobody")}
+    record["functionKeys"] = {**fresh, **record["functionKeys"]}
+    record["principals"] = PEOPLE
+    path.write_text(json.dumps(record, indent=2))
 
 
 def _drain(stream: Any, log: Any) -> None:

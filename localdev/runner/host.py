@@ -31,6 +31,7 @@ from localdev.runner.keys import DURABLE, Keys
 from localdev.runner.loader import ENTRY_MODULE, Function, load_app
 from localdev.runner.log import logger
 from localdev.runner.management import Management
+from localdev.runner.platform_auth import SETTING
 from localdev.runner.server import build_application
 from localdev.runner.timers import StatusStore, TimerScheduler, build_timers
 
@@ -110,6 +111,7 @@ class Runner:
         config = read_host_config(self._app_dir, os.environ)
         functions = self._load()
         self._keys = Keys.load(self._keys_path) if self._keys_path else Keys.none()
+        self._set_platform_auth()
         store = StatusStore(
             self._hub_path.with_name(self._hub_path.name + ".timers") if self._hub_path else None
         )
@@ -150,6 +152,15 @@ class Runner:
             if name not in os.environ:
                 os.environ[name] = value
                 self._undo.callback(os.environ.pop, name, None)
+
+    def _set_platform_auth(self) -> None:
+        """What App Service says of itself, whatever the environment said before. Undone on stop."""
+        before = os.environ.pop(SETTING, None)
+        if before is not None:
+            self._undo.callback(os.environ.__setitem__, SETTING, before)
+        if self._keys.principals:
+            os.environ[SETTING] = "True"
+            self._undo.callback(os.environ.pop, SETTING, None)
 
     def _load(self) -> list[Function]:
         before = set(sys.modules)

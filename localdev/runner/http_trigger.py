@@ -13,6 +13,7 @@ from multidict import CIMultiDict, MultiMapping
 from localdev.runner.invoker import Invoker, Result
 from localdev.runner.keys import Keys
 from localdev.runner.loader import Function, http_methods
+from localdev.runner.platform_auth import vouched
 from localdev.runner.routing import Route, RouteTable, RouteTemplate
 
 MAX_BODY_BYTES = 100 * 1024 * 1024  # Azure's limit for a request to an HTTP trigger
@@ -38,9 +39,13 @@ class HttpTriggers:
         if found is None:
             raise web.HTTPNotFound(text="")
         function, parameters = found
-        if not self._keys.allows_function(auth_level(function), function.name, given_key(request)):
+        key = given_key(request)
+        if not self._keys.allows_function(auth_level(function), function.name, key):
             raise web.HTTPUnauthorized(text="")
-        trigger = http_datum(request, await request.read(), parameters)
+        body = await request.read()
+        if self._keys.principals:
+            request = request.clone(headers=vouched(request.headers, self._keys.principal_of(key)))
+        trigger = http_datum(request, body, parameters)
         result = await self._invoker.invoke(function, trigger, "HTTP request")
         return http_response(function, result)
 

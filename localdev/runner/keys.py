@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localdev.runner.errors import AppError
+from localdev.runner.platform_auth import Principal
 
 HEADER, QUERY = "x-functions-key", "code"
 DURABLE, EVENT_GRID = "durabletask_extension", "eventgrid_extension"
@@ -18,12 +19,17 @@ DURABLE, EVENT_GRID = "durabletask_extension", "eventgrid_extension"
 
 @dataclass(frozen=True)
 class Keys:
-    """`enforced=False` lets everything through, as Core Tools does."""
+    """`enforced=False` lets everything through, as Core Tools does.
+
+    `principals`: whom the platform takes the holder of a host-wide function key for, by the key's name. Given any,
+    platform authentication is on.
+    """
 
     master: str = ""
     function: Mapping[str, str] = field(default_factory=dict)  # host-wide
     functions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by function
     system: Mapping[str, str] = field(default_factory=dict)
+    principals: Mapping[str, Principal] = field(default_factory=dict)
     enforced: bool = True
 
     @classmethod
@@ -50,6 +56,7 @@ class Keys:
                 dict(document["functionKeys"]),
                 {name: dict(keys) for name, keys in document.get("functions", {}).items()},
                 dict(document["systemKeys"]),
+                {name: Principal.read(each) for name, each in document.get("principals", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AppError(f"{path} is not a key file of this runner: {error!r}") from error
@@ -62,6 +69,11 @@ class Keys:
         if level != "admin":
             accepted += [*self.function.values(), *self.functions.get(name, {}).values()]
         return _among(given, accepted)
+
+    def principal_of(self, given: str | None) -> Principal | None:
+        """Whose key this is, if it is anybody's in particular."""
+        names = (name for name, key in self.function.items() if _among(given, [key]))
+        return next((self.principals[name] for name in names if name in self.principals), None)
 
     def allows_admin(self, given: str | None) -> bool:
         return not self.enforced or _among(given, [self.master])

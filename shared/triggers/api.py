@@ -29,6 +29,7 @@ from shared.domain.schedule import Slot, is_slot, preview
 from shared.domain.workload import Workload
 from shared.durable.client import Orchestrations
 from shared.triggers import decisions
+from shared.triggers.principals import principal_of
 from shared.triggers.problems import problem
 from shared.triggers.schedules import slot_request
 from shared.triggers.start import (
@@ -74,7 +75,7 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
     key = req.headers.get("Idempotency-Key") or str(uuid.uuid4())
     if not 1 <= len(key) <= 200:
         raise _spec_error("Idempotency-Key", "must have 1 to 200 characters")
-    who = f"http:{req.headers.get('x-ms-client-principal-name') or 'function key'}"
+    who = f"http:{principal_of(req)}"
     if body.slot:
         request = slot_request(workload, _slot(workload, body.slot), started_by=who, reason=body.reason)
         fingerprint = ""
@@ -113,7 +114,7 @@ async def cancel_run(req: func.HttpRequest, orchestrations: Orchestrations) -> f
     if look.is_over:
         raise ConflictError(f"{run} is over ({look.runtime}); there is nothing to cancel", code="RunIsOver")
     reason = req.params.get("reason", "") or "asked for over HTTP"
-    await asyncio.to_thread(ledger.request_cancel, run, who="http", reason=reason)
+    await asyncio.to_thread(ledger.request_cancel, run, who=f"http:{principal_of(req)}", reason=reason)
     await orchestrations.wake_to_cancel(run, reason)
     return _json({"id": run, "cancelRequested": True, **_links(req, run)}, status=202)
 

@@ -16,11 +16,13 @@ from shared.domain.errors import (
     TransientError,
     redact,
 )
+from shared.triggers.principals import Forbidden
 from shared.triggers.start import KeyReused
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[AppError], int, str], ...] = (
     (SpecError, 400, "The request is not valid"),
+    (Forbidden, 403, "The caller may not do this"),
     (KeyReused, 422, "The idempotency key belongs to another request"),
     (ConflictError, 409, "Something else holds this"),
     (NotFoundError, 404, "Not found"),

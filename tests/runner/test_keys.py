@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +100,44 @@ def test_management_urls_carry_the_key_that_opens_them(key_file: Path) -> None:
         started = call("POST", f"{runner.url}/api/orchestrators/hello_chaining").json()
         assert keys(key_file)["systemKeys"]["durabletask_extension"] in started["terminatePostUri"]
         assert finished(started["statusQueryGetUri"])["runtimeStatus"] == "Completed"
+
+
+FORGED = {
+    "X-MS-CLIENT-PRINCIPAL": "Zm9yZ2Vk",
+    "X-MS-CLIENT-PRINCIPAL-ID": "forged",
+    "X-MS-CLIENT-PRINCIPAL-NAME": "forged",
+    "X-MS-TOKEN-AAD-ID-TOKEN": "forged",
+}
+
+
+def whoami(runner: Runner, key: str) -> Any:
+    return call("GET", f"{runner.url}/api/whoami", headers={"x-functions-key": key, **FORGED}).json()
+
+
+def test_where_keys_stand_for_people_what_a_client_says_of_itself_is_taken_away(
+    clock: Clock, trace: Trace, key_file: Path
+) -> None:
+    Keys.load(key_file)
+    document = keys(key_file)
+    document["functionKeys"]["nobody"] = "n" * 40
+    document["principals"] = {"default": {"id": "1-2", "name": "ann@contoso.com", "roles": ["Model.Approve"]}}
+    key_file.write_text(json.dumps(document))
+    with Runner(APPS / "basics", clock=clock, keys=key_file) as runner:
+        named = whoami(runner, document["functionKeys"]["default"])
+        others = [whoami(runner, key) for key in ("n" * 40, document["masterKey"])]
+    assert "WEBSITE_AUTH_ENABLED" not in os.environ
+    assert [other == {"auth": "True", "said": {}} for other in others] == [True, True]
+    assert (named["auth"], named["said"].pop("x-ms-client-principal") != FORGED["X-MS-CLIENT-PRINCIPAL"]) == (
+        "True", True,
+    )  # fmt: skip
+    assert named["said"] == {
+        "x-ms-client-principal-id": "1-2",
+        "x-ms-client-principal-name": "ann@contoso.com",
+        "x-ms-client-principal-idp": "aad",
+    }
+
+
+def test_where_keys_are_only_keys_headers_come_as_they_were_sent(guarded: Runner, key_file: Path) -> None:
+    """As on Azure without platform authentication: what they say is for the app not to believe."""
+    seen = whoami(guarded, keys(key_file)["functionKeys"]["default"])
+    assert seen == {"auth": None, "said": {name.lower(): value for name, value in FORGED.items()}}

@@ -59,6 +59,12 @@ def guarded(req: func.HttpRequest) -> str:
     return "in"
 
 
+@app.route(route="whoami")
+def whoami(req: func.HttpRequest) -> func.HttpResponse:
+    said = {name: value for name, value in req.headers.items() if name.startswith("x-ms-")}
+    return func.HttpResponse(json.dumps({"auth": os.environ.get("WEBSITE_AUTH_ENABLED"), "said": said}))
+
+
 @app.route(route="master-only", auth_level=func.AuthLevel.ADMIN)
 def administered(req: func.HttpRequest) -> str:
     return "in"
