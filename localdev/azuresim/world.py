@@ -13,6 +13,7 @@ from localdev.azuresim.machines import Machines
 from localdev.azuresim.meter import Meter
 from localdev.azuresim.operations import Operations
 from localdev.azuresim.scheduler import Scheduler
+from localdev.azuresim.serving_port import Serving
 from localdev.azuresim.store import Store
 from localdev.clock import Clock
 
@@ -36,6 +37,7 @@ class World:
     meter: Meter
     machines: Machines
     blobs: Blobs | None = None  # None: a simulator without storage
+    serving: Serving | None = None  # None: deployments get ready without a server
     quotas: dict[str, dict[str, int]] = field(default_factory=_quotas)
     ml_quotas: dict[str, dict[str, int]] = field(default_factory=_ml_quotas)
 
