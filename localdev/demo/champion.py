@@ -55,7 +55,7 @@ def train(months: Sequence[int] = MONTHS) -> tuple[Pipeline, dict[str, float]]:
     sample = flights.flown(months).to_pandas().sample(ROWS, random_state=SEED)
     seen, unseen = sample.iloc[HELD_OUT:], sample.iloc[:HELD_OUT]
     with threadpool_limits(limits=1):
-        model = _pipeline().fit(seen[INPUTS], seen["late"])
+        model = pipeline().fit(seen[INPUTS], seen["late"])
         probability = model.predict_proba(unseen[INPUTS])[:, 1]
     metrics = {
         "auc": round(float(roc_auc_score(unseen["late"], probability)), 6),
@@ -99,7 +99,7 @@ def model_card(
     }
 
 
-def _pipeline() -> Pipeline:
+def pipeline() -> Pipeline:
     unknown = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=numpy.nan)
     encode = ColumnTransformer(
         [("text", unknown, TEXT), ("numbers", "passthrough", NUMBERS)], verbose_feature_names_out=False
