@@ -47,6 +47,7 @@ app.register_functions(
 app.register_functions(
     activities("activities.events", "read_event_truth", "decide_retraining", "close_event")
 )
+app.register_functions(activities("activities.notices", "publish_notice"))
 app.register_functions(
     activities(
         "activities.leases", "open_lease", "close_lease", "settle_lease", "list_leases", "remove_resource",

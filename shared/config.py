@@ -49,6 +49,7 @@ class Settings:
     local_work: Path  # where the `local` platform keeps its leases
     ml_workspace_id: str = ""  # ARM id of the Azure ML workspace; "" where there is none
     ml_image: str = ML_IMAGE  # what jobs on Azure ML clusters run in
+    event_topic_endpoint: str = ""  # of the custom topic that our own events go to; "" where nobody listens
 
     def subnet_id(self, region: str) -> str:
         """The subnet for machines in `region`. Raises SpecError when the setting names none."""
@@ -83,6 +84,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         ml_workspace_id=environment.get("MUSTER_ML_WORKSPACE", "").rstrip("/"),
         ml_image=environment.get("MUSTER_ML_IMAGE") or ML_IMAGE,
+        event_topic_endpoint=environment.get("MUSTER_EVENT_TOPIC_ENDPOINT", ""),
     )
 
 

@@ -5,6 +5,8 @@ Machines live in `muster-burn`, which is empty at first; networks and identities
 
 from __future__ import annotations
 
+import base64
+import secrets
 from dataclasses import dataclass
 
 from localdev.azuresim import catalog
@@ -25,6 +27,24 @@ ML_DATASTORES = {
     "models": "models",
 }
 ML_OWN_CONTAINERS = ("azureml-blobstore", "azureml")  # those that come with a workspace
+AKS_CLUSTER, AKS_NAMESPACE = "aks-prod", "muster"
+# What a cluster with the Azure ML extension calls its instance types; the first is every extension's own (learn:
+# how-to-manage-kubernetes-instance-types). Requests and limits are per pod.
+INSTANCE_TYPES = {
+    "defaultinstancetype": {
+        "requests": {"cpu": "100m", "memory": "2Gi"},
+        "limits": {"cpu": "2", "memory": "2Gi"},
+    },
+    "gpu": {
+        "requests": {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"},
+        "limits": {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"},
+    },
+}
+_AKS_NODES = (
+    *({"name": f"aks-cpu-{number}", "cpu": 4.0, "memory_gib": 16.0, "gpu": 0} for number in range(3)),
+    {"name": "aks-gpu-0", "cpu": 4.0, "memory_gib": 28.0, "gpu": 1},
+)
+EVENT_TOPIC = "muster-events"  # a custom topic of Event Grid, for CloudEvents
 # A key pair nobody has: simulated machines take no logins.
 SSH_PUBLIC_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmDZ2Zr9Vq0kC1m0n2b8x7y6w5v4u3t2s1r0q9p8o7n muster@localdev"
@@ -73,6 +93,18 @@ def storage_account_id() -> str:
     return f"{_HOME}/providers/Microsoft.Storage/storageAccounts/{STORAGE_ACCOUNT}"
 
 
+def event_topic_id() -> str:
+    return f"{_HOME}/providers/Microsoft.EventGrid/topics/{EVENT_TOPIC}"
+
+
+def event_topic_endpoint() -> str:
+    return f"https://{EVENT_TOPIC}.{LOCATION}-1.eventgrid.azure.net/api/events"
+
+
+def cluster_id(name: str = AKS_CLUSTER) -> str:
+    return f"{_HOME}/providers/Microsoft.ContainerService/managedClusters/{name}"
+
+
 def subnet_id(region: str) -> str:
     return f"{_HOME}/providers/Microsoft.Network/virtualNetworks/muster-{region}/subnets/machines"
 
@@ -102,6 +134,7 @@ def furnish(store: Store, at: float) -> None:
     for number, region in enumerate(NETWORK_REGIONS):
         _add_network(store, at, region, number)
     _add_workspace(store, at)
+    _add_event_topic(store, at)
 
 
 def _add_network(store: Store, at: float, region: str, number: int) -> None:
@@ -188,6 +221,23 @@ def _add_datastore(store: Store, at: float, name: str, container: str, *, is_def
     )
 
 
+def _add_event_topic(store: Store, at: float) -> None:
+    """Members: EventGrid.json 2022-06-15. It takes tokens only: its keys are known to nobody."""
+    topic = _add(
+        store,
+        at,
+        event_topic_id(),
+        "Microsoft.EventGrid/topics",
+        LOCATION,
+        endpoint=event_topic_endpoint(),
+        inputSchema="CloudEventSchemaV1_0",
+        metricResourceId=f"{SUBSCRIPTION}-{EVENT_TOPIC}",
+        publicNetworkAccess="Enabled",
+        disableLocalAuth=True,
+    )
+    topic.state = {name: base64.b64encode(secrets.token_bytes(32)).decode() for name in ("key1", "key2")}
+
+
 def _add(store: Store, at: float, id_: str, type_: str, location: str, **properties: object) -> Resource:
     return store.put(
         Resource(id_, type_, location, at, at, properties={**properties, "provisioningState": "Succeeded"})
@@ -209,6 +259,7 @@ def settings() -> dict[str, str]:
         "MUSTER_VM_IDENTITY_ID": VM.id,
         "MUSTER_VM_IDENTITY_CLIENT_ID": VM.client_id,
         "MUSTER_ML_WORKSPACE": workspace_id(),
+        "MUSTER_EVENT_TOPIC_ENDPOINT": event_topic_endpoint(),
         "MUSTER_SSH_PUBLIC_KEY": SSH_PUBLIC_KEY,
         "MUSTER_APP": "muster",
     }

@@ -16,6 +16,7 @@ from shared.domain import (
     jobs,
     lease,
     ml_events,
+    notices,
     offers,
     registry,
     retrain,
@@ -96,4 +97,5 @@ SETTLE_LEASE = Step("settle_lease", lease.LeaseClosing, Nothing)
 LIST_LEASES = Step("list_leases", upkeep.ReapRequest, upkeep.Overdue)
 REMOVE_RESOURCE = Step("remove_resource", upkeep.Removal, Nothing)
 RECORD_COST = Step("record_cost", cost.RunCost, Nothing)
+PUBLISH_NOTICE = Step("publish_notice", notices.Notice, notices.Told)
 AUDIT = Step("write_audit", audit.AuditEntry, audit.AuditLink)
