@@ -12,7 +12,7 @@ from shared.domain.upkeep import MAX_PER_PASS, Overdue, ReapRequest, Removal, is
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing
-from shared.platforms import platform, platforms
+from shared.platforms import platform, with_machines
 
 
 @activity(contracts.OPEN_LEASE)
@@ -45,7 +45,7 @@ def list_leases(request: ReapRequest) -> Overdue:
     """
     owners_over = frozenset(request.owners_over)
     open_leases = [opening.lease for opening in ledger.open_leases()]
-    inventories = {p.name: p.provisioner.list_owned() for p in platforms().values()}
+    inventories = {p.name: p.provisioner.list_owned() for p in with_machines().values()}
     now = max(inventory.now for inventory in inventories.values())
     removals: list[Removal] = []
     found: list[OwnedResource] = []

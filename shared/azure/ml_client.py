@@ -44,7 +44,7 @@ def workspace() -> Workspace:
     id_ = settings().ml_workspace_id
     if not id_:
         raise SpecError(
-            "platform amlcompute needs MUSTER_ML_WORKSPACE: the ARM id of the Azure ML workspace to work in"
+            "MUSTER_ML_WORKSPACE is not set: it is the ARM id of the Azure ML workspace to work in"
         )
     found = _ID.fullmatch(id_)
     if found is None:

@@ -6,7 +6,8 @@ import importlib
 import pkgutil
 from functools import cache
 
-from shared.platforms.base import Platform
+from shared.domain.errors import SpecError
+from shared.platforms.base import Platform, Server
 
 
 @cache
@@ -26,3 +27,23 @@ def platform(name: str) -> Platform:
         return platforms()[name]
     except KeyError:
         raise KeyError(f"no platform {name!r}; there are: {', '.join(sorted(platforms()))}") from None
+
+
+def with_machines() -> dict[str, Platform]:
+    """Those that `compute.platform` may name: they make machines and run jobs on them."""
+    return {name: each for name, each in platforms().items() if each.machines is not None}
+
+
+def with_server() -> dict[str, Platform]:
+    """Those that `target.platform` may name: they serve models."""
+    return {name: each for name, each in platforms().items() if each.server is not None}
+
+
+def server(name: str) -> Server:
+    """What serves models on the platform called `name`. Raises SpecError naming those that can."""
+    found = with_server().get(name)
+    if found is None or found.server is None:
+        raise SpecError(
+            f"platform {name!r} serves no models; those that do: {', '.join(sorted(with_server()))}"
+        )
+    return found.server

@@ -258,7 +258,7 @@ _AMLCOMPUTE = AmlCompute()
 PLATFORM = Platform(
     name="amlcompute",
     summary="an Azure ML compute cluster of its own for each run, at zero nodes before and after it",
-    provisioner=_AMLCOMPUTE,
-    jobs=_AMLCOMPUTE,
+    machines=_AMLCOMPUTE,
+    runner=_AMLCOMPUTE,
     shares_machine=True,
 )

@@ -6,9 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from shared.domain.errors import SpecError
 from shared.domain.jobs import JobLook, JobRequest
 from shared.domain.lease import Inventory, Lease, Machine, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
+from shared.domain.serving import (
+    DeploymentLook,
+    DeploymentPlan,
+    EndpointLook,
+    EndpointPlan,
+    MetricsQuery,
+    Resources,
+    ScoringAccess,
+    ServingMetrics,
+    Target,
+    TargetLook,
+    TrafficChange,
+)
 
 
 class Provisioner(Protocol):
@@ -57,16 +71,77 @@ class JobRunner(Protocol):
     def cancel_job(self, lease: Lease, job_id: str) -> None: ...
 
 
+class Server(Protocol):
+    """Serves models at endpoints. A method sends one request or looks once, never waits, and may be repeated.
+
+    Every method but the looks refuses what lacks this app's tags: ConflictError, code NotOurs. Whatever writes under an
+    epoch is refused where the endpoint's tag shows a higher one: ConflictError, code Fenced. An endpoint that is at work
+    on another change is a TransientError to be asked again.
+    """
+
+    def check_target(self, target: Target, resources: Resources) -> TargetLook:
+        """Whether a deployment of these resources can be sent there now. Begins to attach a cluster that is to be."""
+
+    def read_endpoint(self, endpoint: str) -> EndpointLook:
+        """One look, with its deployments. `traffic` names only those that have some."""
+
+    def begin_endpoint(self, plan: EndpointPlan) -> Operation:
+        """Create the endpoint unless it is there and ours; raise its epoch to the plan's. Its traffic stays."""
+
+    def begin_deployment(self, plan: DeploymentPlan) -> Operation:
+        """Create the deployment, without traffic, unless it is there and of this plan's run."""
+
+    def observe_deployment(self, plan: DeploymentPlan) -> DeploymentLook:
+        """One look. What is there under the name and is not of this plan's run counts as ABSENT."""
+
+    def set_traffic(self, change: TrafficChange) -> Operation:
+        """Write the whole map. A name that has weight must be READY; what has none is left out of what is written.
+
+        Nothing is sent where the endpoint shows the map and the epoch already.
+        """
+
+    def read_logs(self, endpoint: str, deployment: str, tail: int = 200) -> str:
+        """The last lines of its container, redacted, at most MAX_LOG characters; what stands in the way, where there are none."""
+
+    def begin_deletion(self, endpoint: str, deployment: str, run: str = "") -> Operation | None:
+        """Delete the deployment; None if it is gone. `run`: the owner its tags must name; empty: any of ours.
+
+        Raises ConflictError, code HasTraffic, while any traffic goes to it.
+        """
+
+    def scoring_access(self, endpoint: str) -> ScoringAccess:
+        """Where to send requests and the headers that open it. Holds a key: it stays within the activity."""
+
+    def read_metrics(self, query: MetricsQuery) -> dict[str, ServingMetrics]:
+        """What each deployment that is named answered. One that nobody counted is there, without `newest`."""
+
+
 @dataclass(frozen=True)
 class Platform:
-    """`bills` is False where a machine costs nothing (the user's own).
+    """`machines` and `runner`, or `server`, or all three: what it offers. The properties raise where it does not.
 
+    `bills` is False where a machine costs nothing (the user's own).
     `shares_machine`: one lease serves several jobs at once, a node for each, and its machine is the cluster.
     """
 
     name: str
     summary: str
-    provisioner: Provisioner
-    jobs: JobRunner
+    machines: Provisioner | None = None
+    runner: JobRunner | None = None
+    server: Server | None = None
     bills: bool = True
     shares_machine: bool = False
+
+    @property
+    def provisioner(self) -> Provisioner:
+        """Raises SpecError if there are no machines to be had here."""
+        if self.machines is None:
+            raise SpecError(f"platform {self.name} has no machines: it only serves models")
+        return self.machines
+
+    @property
+    def jobs(self) -> JobRunner:
+        """Raises SpecError if no job runs here."""
+        if self.runner is None:
+            raise SpecError(f"platform {self.name} runs no jobs: it only serves models")
+        return self.runner

@@ -336,6 +336,6 @@ _DSVM = Dsvm()
 PLATFORM = Platform(
     name="dsvm",
     summary="a Data Science VM per batch of work, created for it and deleted after it",
-    provisioner=_DSVM,
-    jobs=_DSVM,
+    machines=_DSVM,
+    runner=_DSVM,
 )

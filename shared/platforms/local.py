@@ -286,7 +286,7 @@ _LOCAL = Local()
 PLATFORM = Platform(
     name="local",
     summary="the user's own machine: the same job as a child process, at no cost",
-    provisioner=_LOCAL,
-    jobs=_LOCAL,
+    machines=_LOCAL,
+    runner=_LOCAL,
     bills=False,
 )

@@ -10,7 +10,7 @@ from shared.config import settings, state_container
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
 from shared.domain.workload import Retraining, Workload, parse_workload
-from shared.platforms import platforms
+from shared.platforms import with_machines
 
 
 def read_workload(path: Path) -> Workload:
@@ -22,7 +22,7 @@ def read_workload(path: Path) -> Workload:
     return parse_workload(
         text,
         source=path.name,
-        platforms=tuple(platforms()),
+        platforms=tuple(with_machines()),
         sizes=tuple(sizes()),
         state_container=state_container(os.environ),
     )

@@ -8,7 +8,7 @@ import jsonschema
 import yaml
 
 from shared.domain.workload import parse_workload
-from shared.platforms import platforms
+from shared.platforms import with_machines
 from shared.schema import FILE, schema_text
 
 
@@ -21,5 +21,5 @@ def test_the_deployed_declarations_are_valid_by_parser_and_schema() -> None:
     assert files
     for file in files:
         text = file.read_text(encoding="utf-8")
-        parse_workload(text, source=file.name, platforms=platforms())
+        parse_workload(text, source=file.name, platforms=with_machines())
         jsonschema.validate(yaml.safe_load(text), json.loads(FILE.read_text(encoding="utf-8")))

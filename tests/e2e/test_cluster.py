@@ -11,7 +11,7 @@ from localdev.demo.world import ROOT
 from shared.domain import names
 from shared.domain.price_book import sizes
 from shared.domain.workload import parse_workload
-from shared.platforms import platforms
+from shared.platforms import with_machines
 from tests.support.estate import PATIENCE_S, Estate, Ran, wait
 
 ML = "Microsoft.MachineLearningServices/workspaces"
@@ -190,7 +190,7 @@ def test_the_nightly_flights_run_on_a_cluster_by_one_line() -> None:
     workload = parse_workload(
         text.replace(line, "  platform: amlcompute"),
         source="flights-nightly.yaml",
-        platforms=platforms(),
+        platforms=with_machines(),
         sizes=sizes(),
     )
 

@@ -19,12 +19,12 @@ from shared.domain.lease import (
     MachineState,
 )
 from shared.domain.price_book import offers_for
-from shared.platforms import platforms
+from shared.platforms import platforms, with_machines
 from shared.platforms.base import Platform
 from tests.support.cloud import Cloud
 
 
-@pytest.fixture(params=sorted(platforms()))
+@pytest.fixture(params=sorted(with_machines()))
 def platform(request: pytest.FixtureRequest) -> Platform:
     return platforms()[request.param]
 
