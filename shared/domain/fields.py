@@ -90,6 +90,66 @@ _MODEL = _pattern(
 ModelName = Annotated[str, *_MODEL]
 ModelVersion = Annotated[str, *_MODEL]
 
+# learn.microsoft.com/azure/machine-learning/how-to-manage-quotas: endpoint and deployment names. Small letters only: it
+# is a host's name too.
+_ENDPOINT = _pattern(
+    r"[a-z](?:[a-z0-9-]{1,30})[a-z0-9]",
+    "3 to 32 small letters, digits and hyphens; starts with a letter, does not end with a hyphen",
+    max_length=32,
+)
+EndpointName = Annotated[str, *_ENDPOINT]
+
+_ATTACHED = _pattern(
+    r"[A-Za-z][A-Za-z0-9-]{0,14}[A-Za-z0-9]",
+    "2 to 16 letters, digits and hyphens; starts with a letter, does not end with a hyphen",
+    max_length=16,
+)
+AttachedName = Annotated[str, *_ATTACHED]
+
+_CLUSTER = _pattern(
+    r"/subscriptions/[0-9a-fA-F-]{36}/resource[gG]roups/[A-Za-z0-9._()-]{1,90}/providers/"
+    r"(Microsoft\.ContainerService/managedClusters|Microsoft\.Kubernetes/connectedClusters)/[A-Za-z0-9][A-Za-z0-9_-]{0,62}",
+    "the ARM id of an AKS cluster (.../Microsoft.ContainerService/managedClusters/<name>) or of one connected by Arc",
+    max_length=400,
+)
+ClusterId = Annotated[str, *_CLUSTER]
+
+_NAMESPACE = _pattern(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
+    "a Kubernetes namespace: small letters, digits, hyphens",
+    max_length=63,
+)
+Namespace = Annotated[str, *_NAMESPACE]
+
+_INSTANCE_TYPE = _pattern(
+    r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?",
+    "an instance type of the cluster, such as defaultinstancetype, or a size, such as Standard_DS3_v2",
+    max_length=63,
+)
+InstanceType = Annotated[str, *_INSTANCE_TYPE]
+
+# kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity: the forms that people write
+_CPU = _pattern(
+    r"[1-9][0-9]{0,2}(?:\.[0-9]{1,3})?|0\.[0-9]{1,3}|[1-9][0-9]{0,5}m", "cores: 1, 0.5 or 500m", max_length=8
+)
+CpuQuantity = Annotated[str, *_CPU]
+_MEMORY = _pattern(r"[1-9][0-9]{0,5}(?:\.[0-9])?(?:Mi|Gi)", "memory: 512Mi or 2Gi", max_length=10)
+MemoryQuantity = Annotated[str, *_MEMORY]
+
+_IMAGE = _pattern(
+    r"[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64}",
+    "an image by its digest: registry.example/serving@sha256:<64 hexadecimal digits>",
+    max_length=400,
+)
+PinnedImage = Annotated[str, *_IMAGE]
+
+_FILE = _pattern(
+    r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\.jsonl",
+    "a .jsonl file of the app, such as workloads/flights_golden.jsonl: relative, no `..`",
+    max_length=200,
+)
+GoldenFile = Annotated[str, *_FILE]
+
 _REGION = _pattern(r"[a-z][a-z0-9]+", "a region as Azure spells it, such as westeurope", max_length=40)
 RegionName = Annotated[str, *_REGION]
 

@@ -6,8 +6,9 @@ import hashlib
 import re
 
 # Valid as a durable instance id (at most 100 characters, none of / \ # ?), as a blob name's segment and in a tag. The
-# longest here has 40 of the workload and 23 of `manual-...`.
-_SLOT = re.compile(r"[0-9]{8}T[0-9]{6}Z|manual-[0-9a-f]{16}|event-[0-9a-f]{16}")
+# longest here has 40 of the workload, 23 of `manual-...` and 16 of `rollback-deploy-`.
+_SLOT = re.compile(r"[0-9]{8}T[0-9]{6}Z|(?:manual|event|key)-[0-9a-f]{16}")
+_ROLLBACK = "rollback-"
 _RUN_ID = re.compile(rf"(?=.{{1,100}}\Z)[a-z]+-[a-z][a-z0-9-]*-(?:{_SLOT.pattern})")
 _VM_NAME = re.compile(r"vm-(?P<lease>[0-9a-f]{16})-e(?P<epoch>0|[1-9][0-9]{0,8})")
 
@@ -27,6 +28,16 @@ def drift_run_id(workload: str, slot: str) -> str:
     return f"drift-{workload}-{slot}"
 
 
+def deploy_run_id(workload: str, slot: str) -> str:
+    """`deploy_run_id("live", "key-0123456789abcdef") -> "deploy-live-key-0123456789abcdef"`."""
+    return f"deploy-{workload}-{slot}"
+
+
+def rollback_run_id(deploy_run: str) -> str:
+    """The one run that takes a deployment back after its commit."""
+    return f"{_ROLLBACK}{deploy_run}"
+
+
 def is_run_id(text: str) -> bool:
     """Whether `text` could be a run's id, and so is safe in a blob name."""
     return _RUN_ID.fullmatch(text) is not None
@@ -34,7 +45,7 @@ def is_run_id(text: str) -> bool:
 
 def is_run_of(run: str, workload: str) -> bool:
     """Whether `run` is a run id made for `workload`, of whatever kind the workload is."""
-    slot = run.partition("-")[2].removeprefix(f"{workload}-")
+    slot = run.removeprefix(_ROLLBACK).partition("-")[2].removeprefix(f"{workload}-")
     return is_run_id(run) and _SLOT.fullmatch(slot) is not None
 
 
@@ -64,6 +75,16 @@ def train_job_id(trial: str, epoch: int, attempt: int = 1) -> str:
 def vm_name(lease: str, epoch: int) -> str:
     """`vm_name("0123456789abcdef", 2) -> "vm-0123456789abcdef-e2"`. Serves as the computer's name too."""
     return f"vm-{lease}-e{epoch}"
+
+
+def deployment_name(run: str) -> str:
+    """`d` and 8 hexadecimal digits: what a run deploys has one name on every replay, within Azure ML's 3 to 32."""
+    return "d" + hashlib.sha256(run.encode()).hexdigest()[:8]
+
+
+def serving_lease_id(run: str) -> str:
+    """The lease that the machines behind a run's deployment carry in their tags."""
+    return lease_id(run, "serve", 0)
 
 
 def cluster_name(lease: str, epoch: int) -> str:

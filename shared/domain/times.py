@@ -89,6 +89,47 @@ CoolDown = Annotated[timedelta, *_COOL_DOWN]
 ReadyTime = Annotated[timedelta, *_READY]
 TrialTime = Annotated[timedelta, *_TRIAL]
 
+_BAKE = _duration(timedelta(minutes=1), timedelta(days=1))
+_STAGE = _duration(timedelta(minutes=1), timedelta(days=1))
+_PATIENCE = _duration(timedelta(minutes=1), timedelta(days=2))
+BakeTime = Annotated[timedelta, *_BAKE]
+StageTime = Annotated[timedelta, *_STAGE]
+Patience = Annotated[timedelta, *_PATIENCE]
+
+_SECONDS = re.compile(r"PT(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,3})?)S")
+MAX_LATENCY = timedelta(seconds=180)  # Azure ML's longest requestTimeout
+
+
+def _read_latency(value: object) -> timedelta:
+    """Seconds with up to three decimals, which no other duration here has."""
+    found = _SECONDS.fullmatch(value) if isinstance(value, str) else None
+    if found is None and isinstance(value, int | float) and not isinstance(value, bool):
+        raise refusal(f"{value!r} has no unit", allowed=_LATENCIES, hint=f"For seconds write PT{value:g}S")
+    latency = timedelta(seconds=float(found["seconds"])) if found else value
+    if not isinstance(latency, timedelta):
+        raise refusal(f"{value!r:.60} is not a latency", allowed=_LATENCIES)
+    if not timedelta(0) < latency <= MAX_LATENCY:
+        raise refusal(f"{value!s:.60} is out of range", allowed=_LATENCIES)
+    return latency
+
+
+_LATENCIES = "seconds from PT0.001S to PT180S, such as PT0.25S"
+
+
+def latency_text(value: timedelta) -> str:
+    """`latency_text(timedelta(milliseconds=250)) -> "PT0.25S"`."""
+    return f"PT{value.total_seconds():.3f}".rstrip("0").rstrip(".") + "S"
+
+
+Latency = Annotated[
+    timedelta,
+    BeforeValidator(_read_latency),
+    PlainSerializer(latency_text, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {"type": "string", "format": "duration", "pattern": _SECONDS.pattern.replace("?P<seconds>", "")}
+    ),
+]
+
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")
 _MOMENTS = "a time with its offset from UTC, from 2000 to 2099: 2026-03-01T00:00:00Z"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from shared.domain.deployment import SERVING_PLATFORMS, Deployment
 from shared.domain.drift import DriftMonitor
 from shared.domain.fields import (
     AppFolder,
@@ -31,6 +32,7 @@ from shared.domain.times import SettleTime
 __all__ = [
     "MAX_INSTANCES",
     "BatchScoring",
+    "Deployment",
     "DriftMonitor",
     "Retraining",
     "Schedule",
@@ -116,12 +118,13 @@ class BatchScoring(Spec):
         return output
 
 
-type Workload = BatchScoring | Retraining | DriftMonitor
+type Workload = BatchScoring | Retraining | DriftMonitor | Deployment
 
-_KINDS: dict[str, type[BatchScoring | Retraining | DriftMonitor]] = {
+_KINDS: dict[str, type[BatchScoring | Retraining | DriftMonitor | Deployment]] = {
     "BatchScoring": BatchScoring,
     "Retraining": Retraining,
     "DriftMonitor": DriftMonitor,
+    "Deployment": Deployment,
 }
 
 
@@ -131,26 +134,35 @@ def parse_workload(
     source: str,
     platforms: Collection[str],
     sizes: Collection[str] | None = None,
+    servers: Collection[str] = SERVING_PLATFORMS,
     state_container: str = "",
 ) -> Workload:
     """The declaration in `text`. Raises SpecErrors with every fault in it; `source` names the file in them.
 
-    Given `sizes`, a size must be one of them; given `state_container`, no data is read from or written to it. A text
-    over MAX_BYTES is refused unread.
+    `platforms` can be computed on, `servers` served from. Given `sizes`, a size must be one of them; given
+    `state_container`, no data is read from or written to it. A text over MAX_BYTES is refused unread.
     """
     from shared.domain.spec import (
         parse_spec,
     )  # with PyYAML: loaded where a declaration is read, not by every worker
 
-    known = {"platform": platforms, "size": sizes, "reserved container": state_container}
+    known = {
+        "platform": platforms,
+        "serving platform": servers,
+        "size": sizes,
+        "reserved container": state_container,
+    }
     return parse_spec(text, _KINDS, source=source, known=known)
 
 
-def workload_schema(platforms: Collection[str]) -> dict[str, Any]:
+def workload_schema(
+    platforms: Collection[str], servers: Collection[str] = SERVING_PLATFORMS
+) -> dict[str, Any]:
     """The JSON Schema of a declaration, for editors. The rules between fields are beyond it."""
     from shared.domain.spec import schema_of
 
     schema = schema_of(_KINDS.values())
     compute = schema["$defs"]["Compute"]["properties"]
     compute["platform"]["enum"] = sorted(platforms)
+    schema["$defs"]["Target"]["properties"]["platform"]["enum"] = sorted(servers)
     return schema

@@ -11,9 +11,11 @@ from shared.domain import (
     audit,
     considering,
     cost,
+    deploy,
     drift,
     gate,
     jobs,
+    judging,
     lease,
     ml_events,
     notices,
@@ -21,6 +23,7 @@ from shared.domain import (
     registry,
     retrain,
     scoring,
+    serving,
     upkeep,
 )
 from shared.domain import retrain_decision as decision
@@ -50,6 +53,9 @@ EVALUATE_MODELS = Step("evaluate_models", retrain.EvaluateRequest, retrain.Evalu
 MEASURE_DRIFT = Step("measure_drift", drift.DriftRequest, drift.DriftOutcome)
 MEASURE_FEATURES = Step("measure_features", drift.MeasureRequest, drift.MeasureOutcome)
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
+DEPLOY_MODEL = Step("deploy_model", deploy.DeployRequest, deploy.DeployOutcome)
+ROLL_BACK = Step("roll_back", deploy.RollBackRequest, deploy.DeployOutcome)
+TEND_ENDPOINTS = Step("tend_endpoints", deploy.TendRequest, deploy.TendReport)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
 DECIDE_RETRAINING = Step("decide_retraining", considering.DecideRequest, decision.Decision)
@@ -90,6 +96,29 @@ WRITE_DRIFT_JOB = Step("write_drift_job", drift.DriftJobRequest, jobs.WrittenJob
 READ_MEASUREMENT = Step("read_measurement", drift.DriftRequest, drift.Measurement)
 REPORT_DRIFT = Step("report_drift", drift.DriftReport, drift.Reported)
 RECORD_DRIFT = Step("record_drift", drift.DriftOutcome, Nothing)
+
+HOLD_ENDPOINT = Step("hold_endpoint", deploy.HoldRequest, deploy.Hold)
+SAVE_LAST_GOOD = Step("save_last_good", deploy.LastGood, deploy.EndpointRecord)
+COMMIT_ROLLOUT = Step("commit_rollout", deploy.CommitRequest, deploy.EndpointRecord)
+FREE_ENDPOINT = Step("free_endpoint", deploy.FreeRequest, deploy.EndpointRecord)
+LIST_LOST_ROLLOUTS = Step("list_lost_rollouts", deploy.TendRequest, deploy.Chores)
+
+CHECK_LINEAGE = Step("check_lineage", deploy.LineageQuery, deploy.Lineage)
+CHECK_TARGET = Step("check_target", serving.TargetQuery, serving.TargetLook)
+READ_ENDPOINT = Step("read_endpoint", serving.EndpointQuery, serving.EndpointLook)
+BEGIN_ENDPOINT = Step("begin_endpoint", serving.EndpointPlan, lease.Operation)
+BEGIN_DEPLOYMENT = Step("begin_deployment", serving.DeploymentPlan, lease.Operation)
+OBSERVE_DEPLOYMENT = Step("observe_deployment", serving.DeploymentPlan, serving.DeploymentLook)
+SET_TRAFFIC = Step("set_traffic", serving.TrafficChange, lease.Operation)
+READ_SERVING_LOGS = Step("read_serving_logs", serving.LogQuery, serving.ServingLogs)
+BEGIN_DELETION = Step("begin_deletion", serving.DeletionRequest, serving.Deletion)
+
+RUN_PROBE = Step("run_probe", deploy.ProbeRequest, deploy.ProbeReport)
+READ_STEP = Step("read_step", judging.StepQuery, judging.Observation)
+RECORD_STEP = Step("record_step", judging.StepEvidence, Nothing)
+ASK_APPROVAL = Step("ask_approval", deploy.ApprovalRequest, Nothing)
+READ_APPROVAL = Step("read_approval", deploy.ApprovalQuery, deploy.ApprovalLook)
+RECORD_DEPLOYMENT = Step("record_deployment", deploy.DeployOutcome, Nothing)
 
 OPEN_LEASE = Step("open_lease", lease.LeaseOpening, Nothing)
 CLOSE_LEASE = Step("close_lease", lease.LeaseClosing, Nothing)
