@@ -66,7 +66,7 @@ class Attach(Spec):
     namespace: Namespace = "default"
 
 
-class Target(Spec):
+class ServingTarget(Spec):
     """Where the model is served. On aks `compute` is the name of an attached cluster; elsewhere there is none."""
 
     platform: ServerName
@@ -256,7 +256,7 @@ class Deployment(Spec):
     name: WorkloadName
     model: DeployedModel
     require_lineage: bool = Field(default=True, strict=True)
-    target: Target
+    target: ServingTarget
     resources: Resources = Field(default_factory=Resources, validate_default=True)
     scoring: ServingCode | None = None
     environment: ServingEnvironment | None = None
@@ -273,7 +273,7 @@ class Deployment(Spec):
     @field_validator("resources")
     @classmethod
     def _fit_the_platform(cls, resources: Resources, info: ValidationInfo) -> Resources:
-        target: Target | None = info.data.get("target")
+        target: ServingTarget | None = info.data.get("target")
         if target is None:
             return resources
         size = resources.instance_type

@@ -15,7 +15,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from shared.domain.deployment import Resources, Target
+from shared.domain.deployment import Resources
+from shared.domain.deployment import ServingTarget as Target
 from shared.domain.jobs import BlobRef
 from shared.domain.lease import (
     MANAGED_BY,

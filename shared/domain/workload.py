@@ -164,5 +164,5 @@ def workload_schema(
     schema = schema_of(_KINDS.values())
     compute = schema["$defs"]["Compute"]["properties"]
     compute["platform"]["enum"] = sorted(platforms)
-    schema["$defs"]["Target"]["properties"]["platform"]["enum"] = sorted(servers)
+    schema["$defs"]["ServingTarget"]["properties"]["platform"]["enum"] = sorted(servers)
     return schema
