@@ -45,7 +45,17 @@ def parse_spec[M: BaseModel](
 
     `known` is what validators may ask for through their context.
     """
-    document = read_document(text)
+    return model_of(read_document(text), kinds, source=source, known=known)
+
+
+def model_of[M: BaseModel](
+    document: Document,
+    kinds: Mapping[str, type[M]],
+    *,
+    source: str,
+    known: Mapping[str, Collection[str] | str | None],
+) -> M:
+    """The same for a text that was read already."""
     faults = list(document.faults)
     kind = _kind(document, kinds, faults)
     if kind is not None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.azure import ledger
-from shared.domain import names
-from shared.domain.errors import AppError, ConflictError, Fault, NotFoundError, SpecErrors
+from shared.domain.errors import AppError, ConflictError, NotFoundError
 from shared.domain.report import (
     InstanceLook,
     RunReport,
@@ -29,6 +27,15 @@ from shared.domain.schedule import Slot, is_slot, preview
 from shared.domain.workload import Workload
 from shared.durable.client import Orchestrations
 from shared.triggers import decisions
+from shared.triggers.answers import (
+    MAX_LISTED,
+    idempotency_key,
+    iso,
+    json_answer,
+    read_body,
+    run_of,
+    wrong,
+)
 from shared.triggers.principals import principal_of
 from shared.triggers.problems import problem
 from shared.triggers.schedules import slot_request
@@ -43,8 +50,6 @@ from shared.triggers.start import (
 )
 from shared.triggers.workloads import find_workload, load_workloads
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_LISTED = 100
 _UNKNOWN = "no run {!r}; GET /api/runs lists them"
 
 type Handler = Callable[[func.HttpRequest, Orchestrations], Awaitable[func.HttpResponse]]
@@ -70,11 +75,9 @@ async def answer(name: str, req: func.HttpRequest, client: Any) -> func.HttpResp
 
 async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """Start a run of a workload. The same Idempotency-Key gives the same run; with another body it is refused."""
-    body = _body(req)
+    body = read_body(req, StartRun)
     workload = find_workload(body.workload)
-    key = req.headers.get("Idempotency-Key") or str(uuid.uuid4())
-    if not 1 <= len(key) <= 200:
-        raise _spec_error("Idempotency-Key", "must have 1 to 200 characters")
+    key = idempotency_key(req) or str(uuid.uuid4())
     who = f"http:{principal_of(req)}"
     if body.slot:
         request = slot_request(workload, _slot(workload, body.slot), started_by=who, reason=body.reason)
@@ -88,7 +91,7 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
     await _refuse_if_busy(orchestrations, request)
     started = await start_once(orchestrations, request, fingerprint=fingerprint)
     links = _links(req, started.run)
-    return _json(
+    return json_answer(
         {"id": started.run, "fresh": started.fresh, **links},
         status=202,
         headers={"Location": links["status"], "Retry-After": "5", "Idempotency-Key": key},
@@ -98,25 +101,25 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
 async def get_runs(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """The newest runs, newest first."""
     looks = await orchestrations.list(*ROOTS.values())
-    return _json({"runs": [{**summary(look), **_links(req, look.id)} for look in looks[:MAX_LISTED]]})
+    return json_answer({"runs": [{**summary(look), **_links(req, look.id)} for look in looks[:MAX_LISTED]]})
 
 
 async def get_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """One run: phase, percent, machines, spend so far, what it waits for and since when, when it looks next."""
-    report = await _report(orchestrations, _run_id(req))
-    return _json({**report.model_dump(mode="json"), **_links(req, report.id)})
+    report = await _report(orchestrations, run_of(req))
+    return json_answer({**report.model_dump(mode="json"), **_links(req, report.id)})
 
 
 async def cancel_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """Ask a run to stop: its jobs are cancelled and its machines released. What is on record counts, not the event."""
-    run = _run_id(req)
+    run = run_of(req)
     look = await _known(orchestrations, run)
     if look.is_over:
         raise ConflictError(f"{run} is over ({look.runtime}); there is nothing to cancel", code="RunIsOver")
     reason = req.params.get("reason", "") or "asked for over HTTP"
     await asyncio.to_thread(ledger.request_cancel, run, who=f"http:{principal_of(req)}", reason=reason)
     await orchestrations.wake_to_cancel(run, reason)
-    return _json({"id": run, "cancelRequested": True, **_links(req, run)}, status=202)
+    return json_answer({"id": run, "cancelRequested": True, **_links(req, run)}, status=202)
 
 
 async def get_leases(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
@@ -126,11 +129,11 @@ async def get_leases(req: func.HttpRequest, orchestrations: Orchestrations) -> f
         {
             "id": o.lease.id, "owner": o.lease.owner, "epoch": o.lease.epoch, "platform": o.lease.platform,
             "machine": str(o.lease.offer), "usdPerHour": o.lease.offer.usd_per_hour * o.lease.nodes,
-            "since": _text(o.at), "deadline": _text(o.lease.deadline),
+            "since": iso(o.at), "deadline": iso(o.lease.deadline),
         }
         for o in openings
     ]  # fmt: skip
-    return _json({"leases": leases})
+    return json_answer({"leases": leases})
 
 
 async def get_health(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
@@ -144,7 +147,7 @@ async def get_health(req: func.HttpRequest, orchestrations: Orchestrations) -> f
     except AppError as error:
         problems.append(str(error))
     body = {"healthy": not problems, "workloads": workloads, "problems": problems}
-    return _json(body, status=503 if problems else 200)
+    return json_answer(body, status=503 if problems else 200)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -155,35 +158,20 @@ HANDLERS: dict[str, Handler] = {
 }  # fmt: skip
 
 
-def _body(req: func.HttpRequest) -> StartRun:
-    raw = req.get_body()
-    if len(raw) > MAX_BODY_BYTES:
-        raise _spec_error("", f"the body has {len(raw)} bytes; at most {MAX_BODY_BYTES} are read")
-    try:
-        return StartRun.model_validate_json(raw)
-    except ValidationError as error:
-        faults = [Fault(path=".".join(map(str, e["loc"])), message=e["msg"]) for e in error.errors()]
-        raise SpecErrors(source="body", faults=faults) from None
-
-
 def _slot(workload: Workload, text: str) -> Slot:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise _spec_error("slot", f"{text!r} is not a time with a zone; for example 2026-03-01T02:00:00Z")
+        raise wrong("slot", f"{text!r} is not a time with a zone; for example 2026-03-01T02:00:00Z")
     if workload.schedule is None:
-        raise _spec_error("slot", f"{workload.name} has no schedule; leave `slot` out")
+        raise wrong("slot", f"{workload.name} has no schedule; leave `slot` out")
     slot = Slot(at=at)
     if not is_slot(workload.schedule, slot):
         near = ", ".join(s.at.isoformat() for s in preview(workload.schedule, at, 3))
-        raise _spec_error("slot", f"{text!r} is no slot of {workload.name}; the next ones are {near}")
+        raise wrong("slot", f"{text!r} is no slot of {workload.name}; the next ones are {near}")
     return slot
-
-
-def _spec_error(path: str, message: str) -> SpecErrors:
-    return SpecErrors(source="request", faults=[Fault(path=path, message=message)])
 
 
 async def _refuse_if_busy(orchestrations: Orchestrations, request: RunRequest) -> None:
@@ -194,13 +182,6 @@ async def _refuse_if_busy(orchestrations: Orchestrations, request: RunRequest) -
         raise ConflictError(
             f"{busy} of workload {request.workload.name} is at work; wait for it or cancel it", code="Busy"
         )
-
-
-def _run_id(req: func.HttpRequest) -> str:
-    run = str(req.route_params.get("id", ""))
-    if not names.is_run_id(run):
-        raise NotFoundError(f"no run {run[:100]!r}", code="NoRun")
-    return run
 
 
 async def _known(orchestrations: Orchestrations, run: str) -> InstanceLook:
@@ -236,15 +217,3 @@ def _with_outcome(run: str, root: InstanceLook | None, record: Any | None) -> In
 def _links(req: func.HttpRequest, run: str) -> dict[str, str]:
     base = req.url.split("?", 1)[0].split("/runs", 1)[0]
     return {"status": f"{base}/runs/{run}", "cancel": f"{base}/runs/{run}/cancel"}
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _json(
-    body: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
-) -> func.HttpResponse:
-    return func.HttpResponse(
-        json.dumps(body), status_code=status, mimetype="application/json", headers=headers
-    )

@@ -16,11 +16,13 @@ from shared.domain.errors import (
     TransientError,
     redact,
 )
+from shared.triggers.answers import TooLarge
 from shared.triggers.principals import Forbidden
 from shared.triggers.start import KeyReused
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[AppError], int, str], ...] = (
+    (TooLarge, 413, "The request is too large"),
     (SpecError, 400, "The request is not valid"),
     (Forbidden, 403, "The caller may not do this"),
     (KeyReused, 422, "The idempotency key belongs to another request"),
