@@ -5,7 +5,7 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 
-.PHONY: help setup run run-retrain serve test test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain run-deploy serve test test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ run: setup ## the nightly batch scoring, end to end, on this machine; RESUME=1 c
 
 run-retrain: setup ## the retraining, from a monitor's event to the new champion, on this machine
 	@$(PY) -m localdev.demo retrain
+
+run-deploy: setup ## the deployment to AKS under load: a first, a better and a bad version, on this machine
+	@$(PY) -m localdev.demo deploy
 
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve

@@ -1,4 +1,4 @@
-"""`python -m localdev.demo run | retrain | serve`: what `make run`, `make run-retrain` and `make serve` call."""
+"""`python -m localdev.demo run | retrain | deploy | serve`: what the `run` commands and `make serve` call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from localdev.demo import retrain, run, serve
+from localdev.demo import deploy, retrain, run, serve
 
 STATE = Path(".muster")
 
@@ -27,6 +27,9 @@ def main() -> int:
     again = commands.add_parser("retrain", help="the retraining, from a monitor's event to the new champion")
     again.add_argument("--speed", type=float, default=20.0)
     again.add_argument("--state", type=Path, default=STATE / "retrain")
+    live = commands.add_parser("deploy", help="three versions deployed under load: first, better, bad")
+    live.add_argument("--speed", type=float, default=60.0)
+    live.add_argument("--state", type=Path, default=STATE / "deploy")
     stay = commands.add_parser("serve", help="keep the stack up until Ctrl-C")
     stay.add_argument("--port", type=int, default=0)
     stay.add_argument("--speed", type=float, default=1.0)
@@ -35,6 +38,8 @@ def main() -> int:
         return run.main(options.state, speed=options.speed, resume=options.resume)
     if options.command == "retrain":
         return retrain.main(options.state, speed=options.speed)
+    if options.command == "deploy":
+        return deploy.main(options.state, speed=options.speed)
     return serve.main(STATE, port=options.port, speed=options.speed)
 
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from localdev.demo.load import Target
 from shared.azure.ml_registry import register_version
 from tests.support.estate import Declaration, Estate, Ran, wait
 
@@ -124,17 +123,3 @@ def finish(here: Estate, run: Ran, seconds: float = PATIENCE_S) -> Ran:
 def rows(distance: float = 500.0) -> dict[str, Any]:
     """What clients ask: every hour of the day."""
     return {"columns": ["distance", "hour"], "data": [[distance + hour, hour] for hour in range(24)]}
-
-
-def target(here: Estate, endpoint: str, rate: float) -> Target:
-    """The endpoint as its clients know it: its address and its key, from Azure ML."""
-    from azure.ai.ml import MLClient
-    from azure.identity import ManagedIdentityCredential
-
-    environment = here.world.environment
-    _, _, subscription, _, group, *_, workspace = environment["MUSTER_ML_WORKSPACE"].split("/")
-    credential = ManagedIdentityCredential(client_id=environment.get("AZURE_CLIENT_ID"))
-    client = MLClient(credential, subscription, group, workspace, enable_telemetry=False)
-    uri = str(client.online_endpoints.get(endpoint).scoring_uri)
-    key = str(client.online_endpoints.get_keys(endpoint).primary_key)
-    return Target(endpoint, uri, key, rate)
