@@ -18,6 +18,7 @@ ML_HOSTS = tuple(f"{region}.api.azureml.ms" for region in catalog.REGIONS)
 EVENT_GRID_HOSTS = tuple(
     f"*.{region}-1.eventgrid.azure.net" for region in catalog.REGIONS
 )  # one host a topic
+INFERENCE_HOSTS = tuple(f"*.{region}.inference.ml.azure.com" for region in catalog.REGIONS)  # one an endpoint
 STORAGE_HOSTS = {service: f"{STORAGE_ACCOUNT}.{service}.core.windows.net" for service in STORAGE_SERVICES}
 
 
@@ -35,7 +36,7 @@ class Certificates:
 
 def make(folder: Path) -> Certificates:
     authority = trustme.CA()
-    hosts = (ARM_HOST, *STORAGE_HOSTS.values(), *ML_HOSTS, *EVENT_GRID_HOSTS)
+    hosts = (ARM_HOST, *STORAGE_HOSTS.values(), *ML_HOSTS, *EVENT_GRID_HOSTS, *INFERENCE_HOSTS)
     leaf = authority.issue_cert(*hosts, "127.0.0.1", "localhost")
     made = Certificates(folder / "ca.pem", folder / "leaf.pem", folder / "leaf.key")
     authority.cert_pem.write_to_path(made.authority)

@@ -2,7 +2,8 @@
 
 GET /bill /resources /events?since=N&type=T /clock /faults /quotas; POST /clock/advance {seconds}, /clock/speed {speed},
 /faults {..} or [..] (adds), /evict/{vm}, /preempt/{cluster}, /quotas {region, family, limit, of: "ml" for those of
-Azure Machine Learning}; DELETE /faults. Event Grid's part, below /event-grid, is in event_grid/control.py.
+Azure Machine Learning}; DELETE /faults. Event Grid's part, below /event-grid, is in event_grid/control.py; that of
+endpoints' servers, below /serving, in serving/control.py.
 """
 
 from __future__ import annotations
@@ -154,6 +155,11 @@ class Control:
     def owed_deliveries(self) -> int:
         """Deliveries of Event Grid that are neither done nor given up; 0 when all is quiet."""
         return int(self._call("GET", "/event-grid/subscriptions")["owed"])
+
+    def serving(self, endpoint: str) -> dict[str, Any]:
+        """{"traffic": {deployment: weight}, "deployments": {name: {phase, restarts, pending}}, "requests": {deployment:
+        {status: count}}}, requests that got to no deployment under "". Raises ControlError if nothing is served."""
+        return dict(self._call("GET", f"/serving/{endpoint}"))
 
     def serve_function_app(self, name: str, url: str, key: str = "") -> str:
         """Say where the function app `name` is, for subscriptions with an AzureFunction destination; its ARM id."""

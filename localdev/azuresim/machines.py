@@ -15,7 +15,7 @@ from localdev.azuresim.certificates import Certificates
 from localdev.azuresim.executor import Machine
 from localdev.clock import Clock
 
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machines:
@@ -83,7 +83,7 @@ class Machines:
         proxy = f"http://{vm_id}:{self._passwords[vm_id]}@127.0.0.1:{self.proxy_port}"
         authority = str(self._certificates.authority)
         return {
-            "PATH": f"{python}:{_SYSTEM_PATH}",
+            "PATH": f"{python}:{SYSTEM_PATH}",
             **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
             **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
             **trust(authority),

@@ -65,20 +65,26 @@ class HostIdentity:
         return _token(self._world, Principal(identity), resource)
 
     def _of_a_node(self, request: web.Request) -> web.Response:
-        """The endpoint that Azure Machine Learning opens on the nodes of its clusters."""
+        """The endpoint that Azure Machine Learning opens on the nodes of its clusters and in the servers of endpoints."""
         vm_id = self._world.machines.owner_of(request.headers.get("secret", ""))
         cluster = node_identity.cluster_of(self._world, vm_id)
-        if cluster is None:
+        asker = cluster.id if cluster else vm_id
+        own = node_identity.client_ids(cluster) if cluster else self._served_as(vm_id)
+        if not any(own):
             return _json(401, {"error": "unauthorized"})
-        if refusal := _fault(self._world, cluster.id):
+        if refusal := _fault(self._world, asker):
             return refusal
         resource = request.query.get("resource")
         if not resource or request.query.get("api-version") != node_identity.VERSION:
             return _bad(f"resource and api-version={node_identity.VERSION} are required")
-        identity = node_identity.assigned(cluster, request.query.get("clientid", ""))
+        identity = node_identity.assigned(own, request.query.get("clientid", ""))
         if identity is None:
             return _bad("Identity not found")
-        return _token(self._world, Principal(identity, cluster.id), resource)
+        return _token(self._world, Principal(identity, asker), resource)
+
+    def _served_as(self, machine: str) -> list[str]:
+        serving = self._world.serving
+        return [serving.client_id_of(machine)] if serving else []
 
     def _identity(self, query: Mapping[str, str]) -> Identity | None:
         asked: dict[str, Callable[[Identity], str]] = {

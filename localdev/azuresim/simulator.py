@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,13 @@ from localdev.azuresim import certificates, estate, providers
 from localdev.azuresim.arm import Arm
 from localdev.azuresim.azurite import Azurite
 from localdev.azuresim.blobs import Blobs
-from localdev.azuresim.certificates import ARM_HOST, EVENT_GRID_HOSTS, ML_HOSTS, STORAGE_HOSTS
+from localdev.azuresim.certificates import (
+    ARM_HOST,
+    EVENT_GRID_HOSTS,
+    INFERENCE_HOSTS,
+    ML_HOSTS,
+    STORAGE_HOSTS,
+)
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.control import ControlApi
 from localdev.azuresim.event_grid.service import EventGrid
@@ -30,8 +36,11 @@ from localdev.azuresim.metadata import HostIdentity, InstanceMetadata
 from localdev.azuresim.ml_host import MlHost
 from localdev.azuresim.proxy import Proxy
 from localdev.azuresim.routing import Router
+from localdev.azuresim.serving import Serving
+from localdev.azuresim.serving import control as serving_control
+from localdev.azuresim.serving.router import LARGEST_BYTES
 from localdev.azuresim.state import SavedWorld
-from localdev.azuresim.world import new_world
+from localdev.azuresim.world import World, new_world
 from localdev.clock import ENVIRONMENT_VARIABLE, Clock
 
 SPECS_VARIABLE, CONTROL_VARIABLE = "AZURE_SPECS_DIR", "AZURESIM_CONTROL_URL"
@@ -69,6 +78,7 @@ class Simulator:
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._world: World | None = None
         self.env: dict[str, str] = {}
         self.control_url = ""
 
@@ -89,6 +99,16 @@ class Simulator:
         self._thread.join()
         if self._failure is not None and error is None:
             raise self._failure
+
+    def act[T](self, deed: Callable[[World], T]) -> T:
+        """Do something to the world from another thread: it happens on the world's own loop, between two requests."""
+        assert self._loop is not None and self._world is not None
+        world = self._world
+
+        async def act() -> T:
+            return deed(world)
+
+        return asyncio.run_coroutine_threadsafe(act(), self._loop).result()
 
     def _run(self) -> None:
         try:
@@ -116,6 +136,7 @@ class Simulator:
         machines = Machines((state or folder) / "machines", certs, clock)
         stack.callback(machines.destroy_all)
         world = new_world(clock, Events(state / "events.jsonl" if state else None), self._faults, machines)
+        self._world = world
         grid = EventGrid(world)
         stack.push_async_callback(grid.close)
         router = Router([*providers.routes(world), *grid.routes()])
@@ -130,7 +151,8 @@ class Simulator:
         machines.identity_port = identity_port
         control = ControlApi(world, lambda: saved.save(world))
         grid_routes = grid.control_routes(lambda: saved.save(world))
-        control_port = await _listen(stack, control.application(grid_routes))
+        more = [*grid_routes, *serving_control.routes(world)]
+        control_port = await _listen(stack, control.application(more))
 
         ml = MlHost(world, self._contract, lambda: saved.save(world))
         ml_port = await _listen(stack, _catch_all(ml.serve), certs)
@@ -145,12 +167,8 @@ class Simulator:
         }
         if self._storage:
             azurite = Azurite((state or folder) / "azurite", certs, in_memory=state is None)
-            stack.push_async_callback(azurite.stop)
-            await azurite.start()
-            targets |= {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
-            world.blobs = Blobs(azurite.ports["blob"], certs.authority)
-            for container in estate.ML_OWN_CONTAINERS:
-                await asyncio.to_thread(world.blobs.ensure_container, container)
+            targets |= await _start_storage(stack, world, azurite, certs)
+            targets |= await _start_serving(stack, world, certs)
         proxy = Proxy(
             targets, InstanceMetadata(world).answer, machines.is_known, _log_refusal(world.events, clock)
         )
@@ -181,6 +199,31 @@ async def _turn(run_due: Any, save: Any) -> None:
         await asyncio.sleep(_TURN_S)
 
 
+async def _start_storage(
+    stack: contextlib.AsyncExitStack, world: World, azurite: Azurite, certs: certificates.Certificates
+) -> dict[str, int]:
+    """The storage account and what the workspace has in it; the ports of its hosts."""
+    stack.push_async_callback(azurite.stop)
+    await azurite.start()
+    world.blobs = Blobs(azurite.ports["blob"], certs.authority)
+    for container in estate.ML_OWN_CONTAINERS:
+        await asyncio.to_thread(world.blobs.ensure_container, container)
+    return {f"{host}:443": azurite.ports[service] for service, host in STORAGE_HOSTS.items()}
+
+
+async def _start_serving(
+    stack: contextlib.AsyncExitStack, world: World, certs: certificates.Certificates
+) -> dict[str, int]:
+    """The data plane of online endpoints, which has nothing to serve where there is no storage."""
+    assert world.blobs is not None
+    world.serving = serving = Serving(world.machines, world.blobs, world.clock)
+    port = await _listen(stack, _catch_all(serving.answer, LARGEST_BYTES), certs)
+    stack.push_async_callback(serving.close)
+    watch = asyncio.create_task(serving.watch())
+    stack.callback(watch.cancel)
+    return dict.fromkeys((f"{host}:443" for host in INFERENCE_HOSTS), port)
+
+
 async def _listen(
     stack: contextlib.AsyncExitStack,
     application: web.Application,
@@ -195,8 +238,8 @@ async def _listen(
     return port
 
 
-def _catch_all(handler: Any) -> web.Application:
-    application = web.Application(client_max_size=16 * 1024 * 1024)
+def _catch_all(handler: Any, largest: int = 16 * 1024 * 1024) -> web.Application:
+    application = web.Application(client_max_size=largest)
     application.router.add_route("*", "/{path:.*}", handler)
     return application
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from localdev.azuresim.blobs import Blobs
 from localdev.azuresim.catalog import DEFAULT_ML_QUOTAS, DEFAULT_QUOTAS
@@ -13,11 +13,9 @@ from localdev.azuresim.machines import Machines
 from localdev.azuresim.meter import Meter
 from localdev.azuresim.operations import Operations
 from localdev.azuresim.scheduler import Scheduler
+from localdev.azuresim.serving import Serving
 from localdev.azuresim.store import Store
 from localdev.clock import Clock
-
-if TYPE_CHECKING:  # the data plane stands on the world
-    from localdev.azuresim.serving import Serving
 
 
 def _quotas() -> dict[str, dict[str, int]]:

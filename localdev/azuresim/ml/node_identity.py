@@ -7,7 +7,7 @@ DEFAULT_IDENTITY_CLIENT_ID.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localdev.azuresim.estate import IDENTITIES, Identity
@@ -41,9 +41,8 @@ def variables(cluster: Resource, asked: Mapping[str, Any]) -> dict[str, str]:
     return {"DEFAULT_IDENTITY_CLIENT_ID": chosen} if chosen else {}
 
 
-def assigned(cluster: Resource, client_id: str) -> Identity | None:
-    """The identity a token is asked for; without a client id, the only one there is."""
-    mine = client_ids(cluster)
+def assigned(mine: Sequence[str], client_id: str) -> Identity | None:
+    """The identity of `mine` that a token is asked for; without a client id, the only one there is."""
     wanted = client_id.casefold() or (mine[0].casefold() if len(mine) == 1 else "")
     if wanted not in (each.casefold() for each in mine):
         return None
