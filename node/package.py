@@ -19,7 +19,11 @@ PARAMETER = "MUSTER_NODE"
 """Name of the bootstrap's one parameter. Named run-command parameters become environment variables; unnamed ones are
 pasted unquoted into a shell's command line (Azure/run-command-handler-linux, internal/exec/exec.go)."""
 
+SCORING_ENTRY = "muster_score.py"
+"""The entry script of `build_serving`'s archive."""
+
 _FOLDER = Path(__file__).parent
+_LEANED_ON = ("__init__", "errors", "fields", "job", "models", "storage")  # by node/serving
 _NOT_SHIPPED = {"package.py"}
 _UNIX = 3
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment a zip can name
@@ -45,17 +49,31 @@ def build_package() -> Package:
     return build_zip({f"node/{path.name}": path for path in paths if path.name not in _NOT_SHIPPED})
 
 
-def build_zip(files: Mapping[str, Path]) -> Package:
+def build_serving(user_code: Mapping[str, Path] | None = None, entry: str = "") -> Package:
+    """What an online deployment runs: SCORING_ENTRY, this package's serving part, and the user's own script if any."""
+    serving = _FOLDER / "serving"
+    files: dict[str, Path | bytes] = {f"node/{name}.py": _FOLDER / f"{name}.py" for name in _LEANED_ON}
+    files |= {
+        f"node/serving/{path.name}": path for path in serving.glob("*.py") if path.name != SCORING_ENTRY
+    }
+    files[SCORING_ENTRY] = serving / SCORING_ENTRY
+    if user_code is not None:
+        files |= {f"user_code/{name}": path for name, path in user_code.items()}
+        files["muster-serving.json"] = json.dumps({"entry": entry}).encode()
+    return build_zip(files)
+
+
+def build_zip(files: Mapping[str, Path | bytes]) -> Package:
     """A zip of these files under these names, and its sha256: the same bytes for the same contents, wherever it is built.
 
     Stored, not deflated: compressors differ between machines.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, path in sorted(files.items()):
+        for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = _UNIX, 0o100644 << 16
-            archive.writestr(entry, path.read_bytes())
+            archive.writestr(entry, content if isinstance(content, bytes) else content.read_bytes())
     return Package(buffer.getvalue(), hashlib.sha256(buffer.getvalue()).hexdigest())
 
 
