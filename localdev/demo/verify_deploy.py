@@ -53,7 +53,7 @@ def _traffic(world: World, workload: Deployment, outcomes: Reports) -> list[Chec
         for name, weight in ml_client(world).online_endpoints.get(endpoint).traffic.items()
         if weight
     }
-    maps = [event["weights"] for event in accepted(world, endpoint)]
+    maps = [event["traffic"] for event in accepted(world, endpoint)]
     bad = green(outcomes[versions.CARELESS])
     most = max((weights.get(bad, 0) for weights in maps), default=0)
     return [
@@ -162,23 +162,19 @@ def verdict(checks: list[Check], *, wall_s: float, state: Path) -> str:
 
 
 def accepted(world: World, endpoint: str) -> list[dict[str, Any]]:
-    """Every change of the endpoint's traffic that Azure took, in order: {"time", "weights", "tags", ..}."""
-    return [
-        event
-        for event in world.control.events(type_="traffic")
-        if event["resource_id"].rsplit("/", 1)[-1].casefold() == endpoint.casefold()
-    ]
+    """Every change of the endpoint's traffic that Azure took, in order."""
+    return [event for event in world.control.events(type_="traffic") if event["endpoint"] == endpoint]
 
 
 def reaction(world: World, endpoint: str, bad: str) -> tuple[float, float]:
     """Seconds, virtual, from `bad`'s first share to the map that takes it away, and from there to the confirmed end."""
     changes = accepted(world, endpoint)
-    given = next((datetime.fromisoformat(e["time"]) for e in changes if e["weights"].get(bad)), None)
+    given = next((datetime.fromisoformat(e["time"]) for e in changes if e["traffic"].get(bad)), None)
     taken = next(
         (
             datetime.fromisoformat(e["time"])
             for e in changes
-            if given and datetime.fromisoformat(e["time"]) > given and not e["weights"].get(bad)
+            if given and datetime.fromisoformat(e["time"]) > given and not e["traffic"].get(bad)
         ),
         None,
     )

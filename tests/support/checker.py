@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain import names
 from shared.domain.audit import verify_chain
+from tests.support.deploy_checker import deploy_violations
 from tests.support.estate import Estate
 from tests.support.retrain_checker import account_violations, retraining_violations
 
@@ -31,6 +32,7 @@ def violations(estate: Estate, *, since: int = 0, degraded: bool = False) -> lis
         *_closed_epochs_stay_closed(estate, events),
         *account_violations(estate),
         *retraining_violations(estate),
+        *deploy_violations(estate),
     ]
 
 
