@@ -84,14 +84,17 @@ class EndpointRecord(Wire):
     workload: str = ""
     holder: str | None = None
     epoch: int = 0
+    held_for: str = ""  # the run whose rollout the holder takes back; "" if the holder is that run
     taken: datetime | None = None
     deadline: datetime | None = None
     last_good: dict[str, int] = {}
+    is_saved: bool = False  # whether last_good is the holder's; nothing is shifted before it is
     live: DeploymentRef | None = None
     previous: DeploymentRef | None = None
     hold_until: datetime | None = None
     kept: tuple[KeptDeployment, ...] = ()
     frozen: str = ""
+    commands: tuple[str, ...] = ()  # of a frozen endpoint: what a person may type to set the last good map
 
 
 class HoldRequest(Wire):
@@ -104,6 +107,7 @@ class HoldRequest(Wire):
     at: datetime
     deadline: datetime
     resume: bool = False  # a roll back may take over a frozen endpoint, whoever holds it
+    from_epoch: int | None = None  # take over from whoever holds it under this epoch, since he is lost
 
 
 class Hold(Wire):
@@ -133,6 +137,7 @@ class CommitRequest(Wire):
     live: DeploymentRef
     previous: DeploymentRef | None = None
     hold_until: datetime | None = None
+    kept: tuple[KeptDeployment, ...] = ()
     at: datetime
 
 
@@ -146,6 +151,7 @@ class FreeRequest(Wire):
     frozen: str = ""
     kept: tuple[KeptDeployment, ...] = ()
     forget_previous: bool = False  # blue is deleted: the record must not offer it for a roll back
+    forget_live: bool = False  # the endpoint was deleted underneath: nothing is live
 
 
 class LineageQuery(Wire):
@@ -318,13 +324,14 @@ class Chore(Wire):
     `epoch` is the record's: the chore is void if somebody took the endpoint since.
     """
 
-    kind: Literal["restore", "retire", "free"]
+    kind: Literal["restore", "retire", "free", "freeze"]
     endpoint: str
     platform: str
     epoch: int
     run: str = ""
     weights: dict[str, int] = {}
     deployment: str = ""
+    is_gone: bool = False  # the endpoint itself
     reason: str = ""
 
 
@@ -332,6 +339,7 @@ class Chores(Wire):
     """What one look over all endpoint records and our deployments found. `alive` counts those in order."""
 
     chores: tuple[Chore, ...] = ()
+    failed: tuple[str, ...] = ()  # endpoints that could not be looked at
     alive: int = 0
     now: datetime
 
@@ -384,3 +392,8 @@ class DeployOutcome(Wire):
     audit_head: str = ""
     started: datetime | None = None
     ended: datetime | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing can come after it: what failed or froze may be taken up again by a roll back."""
+        return self.state not in (DeployState.FAILED, DeployState.FROZEN)

@@ -12,6 +12,7 @@ from shared.domain import (
     considering,
     cost,
     deploy,
+    deploy_plan,
     drift,
     gate,
     jobs,
@@ -102,6 +103,9 @@ SAVE_LAST_GOOD = Step("save_last_good", deploy.LastGood, deploy.EndpointRecord)
 COMMIT_ROLLOUT = Step("commit_rollout", deploy.CommitRequest, deploy.EndpointRecord)
 FREE_ENDPOINT = Step("free_endpoint", deploy.FreeRequest, deploy.EndpointRecord)
 LIST_LOST_ROLLOUTS = Step("list_lost_rollouts", deploy.TendRequest, deploy.Chores)
+
+RETIRE_DEPLOYMENT = Step("retire_deployment", deploy.Chore, serving.Deletion)
+PLAN_DEPLOYMENT = Step("plan_deployment", deploy_plan.PlanRequest, deploy_plan.PricedPlan)
 
 CHECK_LINEAGE = Step("check_lineage", deploy.LineageQuery, deploy.Lineage)
 CHECK_TARGET = Step("check_target", serving.TargetQuery, serving.TargetLook)

@@ -101,7 +101,7 @@ class Server(Protocol):
         """
 
     def read_logs(self, endpoint: str, deployment: str, tail: int = 200) -> str:
-        """The last lines of its container, redacted, at most MAX_LOG characters; what stands in the way, where there are none."""
+        """The last lines of its container, redacted, at most MAX_LOG characters; where there are none, why."""
 
     def begin_deletion(self, endpoint: str, deployment: str, run: str = "") -> Operation | None:
         """Delete the deployment; None if it is gone. `run`: the owner its tags must name; empty: any of ours.
@@ -145,3 +145,17 @@ class Platform:
         if self.runner is None:
             raise SpecError(f"platform {self.name} runs no jobs: it only serves models")
         return self.runner
+
+    @property
+    def serving(self) -> Server:
+        """Raises SpecError if no model is served here."""
+        if self.server is None:
+            raise SpecError(f"platform {self.name} serves no models")
+        return self.server
+
+    @property
+    def serving(self) -> Server:
+        """Raises SpecError if no model is served here."""
+        if self.server is None:
+            raise SpecError(f"platform {self.name} serves no models")
+        return self.server
