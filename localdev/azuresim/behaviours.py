@@ -18,6 +18,7 @@ from localdev.azuresim.behaviours_core import CORE
 from localdev.azuresim.behaviours_events import EVENTS
 from localdev.azuresim.behaviours_ml import ML
 from localdev.azuresim.behaviours_ml_jobs import ML_JOBS
+from localdev.azuresim.behaviours_serving import SERVING
 from localdev.azuresim.faults import PRESETS
 
 Source = Literal["doc", "sdk", "recorded", "assumed"]
@@ -34,7 +35,7 @@ class Behaviour:
 
 def behaviours() -> tuple[Behaviour, ...]:
     """The whole table: what is written down here, and one entry for each fault that can be asked for by name."""
-    return (*(Behaviour(*row) for row in (*CORE, *COMPUTE, *ML, *ML_JOBS, *EVENTS)), *_faults())
+    return (*(Behaviour(*row) for row in (*CORE, *COMPUTE, *ML, *ML_JOBS, *EVENTS, *SERVING)), *_faults())
 
 
 def _faults() -> Iterator[Behaviour]:

@@ -42,6 +42,8 @@ Kind = Literal[
     "script_fails",  # the run command's script, or the job's command, is not run: it ends at once with `exit_code`
     "script_hangs",  # the run command's script, or the job's command, is not run: it never ends
     "not_responding",  # `after_s` after the job runs nothing is heard of it, for `seconds` or (0) ever again
+    "metrics_missing",  # Azure Monitor tells nothing of the endpoint
+    "metrics_stale",  # ... nothing of the last `seconds`
     "resize_stuck",  # the cluster's nodes never come: it stays in Resizing
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -51,6 +53,7 @@ _NEEDED = {
     "status": ("status", "code"),
     "async_failure": ("code",),
     "delay": ("seconds",),
+    "metrics_stale": ("seconds",),
     "leave_behind": ("leave",),
 }
 _NUMBERS: dict[str, tuple[Any, int]] = {
@@ -108,6 +111,7 @@ class Fault:
     after_s: float = 0.0
     exit_code: int = 1
     leave: list[str] = field(default_factory=list)
+    log: str = ""  # what the container of a deployment that fails so has written
     row: str = ""
     source: str = ""
     preset: str = ""
