@@ -90,7 +90,9 @@ class Arm:
                 details=fault.details,
                 headers=fault.headers,
             )
-        return route.handler(call)
+        reply = route.handler(call)
+        trace.fault = call.fault  # the handler may have known of a closer one
+        return reply
 
     def _call(
         self, request: web.Request, raw: bytes, trace: _Trace, route: Route, params: dict[str, str]

@@ -135,6 +135,35 @@ def furnish(store: Store, at: float) -> None:
         _add_network(store, at, region, number)
     _add_workspace(store, at)
     _add_event_topic(store, at)
+    _add_kubernetes(store, at)
+
+
+def _add_kubernetes(store: Store, at: float) -> None:
+    """A user's cluster with the Azure ML extension, attached to the workspace. What it costs is not on our bill.
+
+    `state` of a cluster: reachable, extension (is it installed?), nodes with what pods may use of each.
+    """
+    cluster = _add(store, at, cluster_id(), "Microsoft.ContainerService/managedClusters", LOCATION)
+    cluster.state = {"reachable": True, "extension": True, "nodes": [dict(node) for node in _AKS_NODES]}
+    compute = _add(
+        store,
+        at,
+        f"{workspace_id()}/computes/{AKS_CLUSTER}",
+        "Microsoft.MachineLearningServices/workspaces/computes",
+        LOCATION,
+        computeType="Kubernetes",
+        computeLocation=LOCATION,
+        resourceId=cluster.id,
+        isAttachedCompute=True,
+        disableLocalAuth=False,
+    )
+    compute.properties["properties"] = {
+        "namespace": AKS_NAMESPACE,
+        "defaultInstanceType": next(iter(INSTANCE_TYPES)),
+        "instanceTypes": {
+            name: {"nodeSelector": None, "resources": each} for name, each in INSTANCE_TYPES.items()
+        },
+    }
 
 
 def _add_network(store: Store, at: float, region: str, number: int) -> None:

@@ -7,6 +7,7 @@ VirtualMachineSize/list. Texts of refusals: InnerEye-DeepLearning#253, azure-doc
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 from localdev.azuresim import catalog
 from localdev.azuresim.catalog import Size
 from localdev.azuresim.ml.cluster import AML_COMPUTE, COMPUTES, INSTANCE, Cluster, size_of
-from localdev.azuresim.ml.common import NAMESPACE
+from localdev.azuresim.ml.common import NAMESPACE, WORKSPACES
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
 CLUSTERS, DEDICATED, LOW_PRIORITY = "clusters", "dedicatedCores", "lowPriorityCores"
+DEPLOYMENTS = f"{WORKSPACES}/onlineEndpoints/deployments"
 _TOTALS = {
     DEDICATED: "Total Cluster Dedicated Regional vCPUs",
     LOW_PRIORITY: "Total Cluster LowPriority Regional vCPUs",
@@ -85,7 +87,22 @@ def used(world: World, location: str, name: str) -> int:
         elif kind == INSTANCE and _holds_cores(compute):
             size = size_of(str(compute.properties["properties"]["vmSize"]))
             total += size.vcpus if size and name in (size.family, DEDICATED) else 0
+    for deployment in world.store.of_type(DEPLOYMENTS):
+        family, cores = cores_of_deployment(deployment)
+        total += cores if deployment.location == location and name in (family, DEDICATED) else 0
     return total
+
+
+def left(world: World, location: str, name: str) -> int:
+    return _limit(world, location, name) - used(world, location, name)
+
+
+def cores_of_deployment(deployment: Resource) -> tuple[str, int]:
+    """Family and cores that a managed online deployment holds: a fifth more than it uses, for upgrades."""
+    size = size_of(str(deployment.state.get("size")))
+    if size is None:
+        return "", 0
+    return size.family, math.ceil(1.2 * deployment.state["instances"]) * size.vcpus
 
 
 def usages(world: World, subscription: str, location: str) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ from localdev.azuresim.compute.spec import check_tags, required_location
 from localdev.azuresim.errors import ArmError, conflict, error_object, not_found
 from localdev.azuresim.estate import location_name
 from localdev.azuresim.events import iso
-from localdev.azuresim.ml import cluster_quota, compute_spec
+from localdev.azuresim.ml import cluster_quota, compute_spec, kubernetes
 from localdev.azuresim.ml.cluster import AML_COMPUTE, COMPUTES, INSTANCE, KUBERNETES, Cluster
 from localdev.azuresim.ml.common import NAMESPACE, VERSIONS, WORKSPACE, page, system_data, workspace_of
 from localdev.azuresim.ml.instances import Instances
@@ -69,6 +69,9 @@ class Computes:
         location = required_location(body, COMPUTES)
         kind, inner = compute_spec.read(call.params["compute"], body, location)
         found = self._world.store.get(call.resource_id)
+        if kind == KUBERNETES:
+            kubernetes.check_attach(self._world, body["properties"].get("resourceId"))
+            inner = kubernetes.attached(inner)
         if found and found.provisioning_state in _BUSY:
             raise conflict()
         who = identity.profile(self._world, call.resource_id, _spelt(body.get("identity")))
@@ -185,6 +188,10 @@ class Computes:
                     f"Compute '{compute.name}' exists already and its {name} cannot be changed; only its scale "
                     "settings can."
                 )
+        if kind == KUBERNETES and _attachment(compute, old) != _attachment(body, inner):
+            raise compute_spec.bad(
+                f"Compute '{compute.name}' is attached already; detach it to attach another cluster or namespace."
+            )
         if kind == AML_COMPUTE:
             self._rescale(compute, inner["scaleSettings"], call.at)
         check_tags(body.get("tags"))
@@ -208,6 +215,12 @@ class Computes:
     def _provisioned(self, at: float, compute: str, operation: str) -> None:
         found = self._world.store.get(compute)
         if found is None or not self._world.operations.is_running(operation):
+            return
+        if found.properties["computeType"] == KUBERNETES and (
+            error := kubernetes.trouble(self._world, found)
+        ):
+            found.properties["provisioningState"], found.state["error"] = "Failed", error
+            self._world.operations.fail(operation, at, error)
             return
         if refusal := self._refusal(found):
             found.properties["provisioningState"] = "Failed"
@@ -271,6 +284,12 @@ class Computes:
         elif compute.properties["computeType"] == INSTANCE:
             body["properties"]["properties"] = self._instances.view(compute)
         return {**body, "systemData": system_data(compute)}
+
+
+def _attachment(compute: Any, inner: dict[str, Any]) -> tuple[str, str]:
+    """Cluster and namespace, of a resource or of a body."""
+    outer = compute.properties if isinstance(compute, Resource) else compute["properties"]
+    return str(outer.get("resourceId")).casefold(), str(inner.get("namespace"))
 
 
 def _spelt(asked: dict[str, Any] | None) -> dict[str, Any] | None:

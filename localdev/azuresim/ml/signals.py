@@ -17,6 +17,7 @@ from localdev.azuresim.world import World
 
 ML_EVENT = "ml_event"
 MODEL_REGISTERED = f"{NAMESPACE}.ModelRegistered"
+MODEL_DEPLOYED = f"{NAMESPACE}.ModelDeployed"
 RUN_COMPLETED = f"{NAMESPACE}.RunCompleted"
 RUN_STATUS_CHANGED = f"{NAMESPACE}.RunStatusChanged"
 _EXPERIMENTS = uuid.UUID("55555555-0000-0000-0000-000000000000")
