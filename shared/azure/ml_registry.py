@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from shared.azure import ml_client
+from shared.azure import arm, ml_client
 from shared.config import settings
 from shared.domain.errors import ConflictError, PlatformError
 
@@ -56,6 +56,27 @@ def register_version(
         raise PlatformError(f"{what} was registered and is not read back as it was sent", code="NotReadBack")
     logger.info("model registered", extra={"model": f"{name}:{version}", "uri": uri})
     return str(found.body["id"])
+
+
+def is_archived(name: str, version: str) -> bool:
+    """Whether somebody put the version, or the whole model, out of use in Azure ML. What is not there is not archived.
+
+    Two plain requests: this is asked where a person waits, and azure-ai-ml takes a second to load.
+    """
+    if not settings().ml_workspace_id:
+        return False
+    model = f"{ml_client.workspace().id}/models/{name}"
+    looks = (
+        arm.request(
+            "GET",
+            path,
+            api_version=ml_client.ML_API,
+            target=f"read model {name}:{version}",
+            may_be_missing=True,
+        )
+        for path in (f"{model}/versions/{version}", model)
+    )
+    return any((look.body.get("properties") or {}).get("isArchived") is True for look in looks)
 
 
 def _datastore(container: str) -> str:

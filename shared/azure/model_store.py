@@ -83,6 +83,18 @@ def crown(name: str, version: str, *, before: ModelRef | None) -> bool:
     return now is not None and str(json.loads(now)["version"]) == version
 
 
+def champion(name: str) -> str:
+    """The version that has the title; "" if none has."""
+    alias = blob.read_or_none(CONTAINER, f"{name}/{CHAMPION}.json")
+    return str(json.loads(alias)["version"]) if alias else ""
+
+
+def versions(name: str) -> list[str]:
+    """The whole versions of a model, in the order of their names."""
+    parts = (found.name.split("/") for found in blob.list_blobs(CONTAINER, f"{name}/"))
+    return sorted({each[1] for each in parts if each[2:] == [CARD]}, key=lambda v: (len(v), v))
+
+
 def _numbers(name: str) -> set[int]:
     """The versions that are numbers, of which anything is there. Others are people's own and in nobody's way."""
     parts = (found.name.split("/") for found in blob.list_blobs(CONTAINER, f"{name}/"))

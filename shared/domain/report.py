@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.domain.deploy import DeployOutcome, DeployState
 from shared.domain.drift import DriftOutcome, measure_instance_id
 from shared.domain.jobs import Progress
 from shared.domain.retrain import RetrainOutcome
@@ -14,19 +15,23 @@ from shared.domain.status import RunStatus
 from shared.domain.wire import Wire
 from shared.domain.workload import MAX_INSTANCES
 
-type Outcome = RunOutcome | RetrainOutcome | DriftOutcome
+type Outcome = RunOutcome | RetrainOutcome | DriftOutcome | DeployOutcome
 # What a root orchestration answers with, by its name.
-OUTCOMES: Mapping[str, type[RunOutcome | RetrainOutcome | DriftOutcome]] = {
+OUTCOMES: Mapping[str, type[RunOutcome | RetrainOutcome | DriftOutcome | DeployOutcome]] = {
     "score_batch": RunOutcome,
     "retrain": RetrainOutcome,
     "measure_drift": DriftOutcome,
+    "deploy_model": DeployOutcome,
+    "roll_back": DeployOutcome,
 }
 _ROOTS = {
     "score": "score_batch",
     "train": "retrain",
     "drift": "measure_drift",
+    "deploy": "deploy_model",
+    "rollback": "roll_back",
 }  # by what a run's id begins with
-_ITEMS = {"train": "trials", "drift": "measurements"}
+_ITEMS = {"train": "trials", "drift": "measurements", "deploy": "steps", "rollback": "steps"}
 
 _FAR = datetime.max.replace(tzinfo=UTC)
 OVER = ("Completed", "Failed", "Terminated", "Canceled")
@@ -62,7 +67,7 @@ class MachineReport(Wire):
 
 
 class RunReport(Wire):
-    """`items` are what the run is made of: inputs to be scored, trials, or its one measurement."""
+    """`items` are what the run is made of: inputs to be scored, trials, its one measurement, or steps of a rollout."""
 
     id: str
     state: str
@@ -117,6 +122,11 @@ def is_retraining(run: str) -> bool:
     return _verb(run) == "train"
 
 
+def is_deployment(run: str) -> bool:
+    """Whether the run writes an endpoint's traffic: a deployment, or what takes one back after its commit."""
+    return _verb(run) in ("deploy", "rollback")
+
+
 def _verb(run: str) -> str:
     return run.partition("-")[0]
 
@@ -127,6 +137,8 @@ def child_ids(run: str) -> list[str]:
         return [*(f"{run}.t{lane:02d}" for lane in range(MAX_INSTANCES)), f"{run}.eval"]
     if _verb(run) == "drift":
         return [measure_instance_id(run)]
+    if is_deployment(run):
+        return [run]  # it has no children: what serves is its own
     return [batch_instance_id(run, index) for index in range(MAX_INSTANCES)]
 
 
@@ -183,6 +195,8 @@ def _is_whole(outcome: Outcome | None) -> bool:
             return bool(outcome.verdict)
         case DriftOutcome():
             return outcome.measurement is not None
+        case DeployOutcome():
+            return outcome.state is DeployState.COMPLETED
         case None:
             return False
 

@@ -13,7 +13,7 @@ from shared.domain.report import InstanceLook, read_look
 from shared.domain.wire import Wire
 from shared.durable import wire
 from shared.durable.contracts import Step
-from shared.durable.flow import CANCEL_EVENT
+from shared.durable.flow import CANCEL_EVENT, WAKE_EVENT
 
 
 class Orchestrations:
@@ -61,6 +61,12 @@ class Orchestrations:
         for status in await self._unfinished():
             if str(status.instance_id).startswith(f"{run}."):
                 await self._client.raise_event(status.instance_id, CANCEL_EVENT, reason)
+
+    async def wake(self, run: str) -> None:
+        """Have a run look at its records now and not at its next look. One that is over, or not there, hears nothing."""
+        look = await self.look(run)
+        if look is not None and not look.is_over:
+            await self._client.raise_event(run, WAKE_EVENT, "")
 
     async def _unfinished(self) -> Sequence[df.DurableOrchestrationStatus]:
         states = df.OrchestrationRuntimeStatus

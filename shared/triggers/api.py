@@ -19,14 +19,16 @@ from shared.domain.report import (
     RunReport,
     build_report,
     child_ids,
+    is_deployment,
     is_retraining,
     read_outcome,
     summary,
 )
 from shared.domain.schedule import Slot, is_slot, preview
-from shared.domain.workload import Workload
+from shared.domain.workload import Deployment, Workload
+from shared.durable import contracts
 from shared.durable.client import Orchestrations
-from shared.triggers import decisions
+from shared.triggers import approvals, decisions, deployments
 from shared.triggers.answers import (
     MAX_LISTED,
     idempotency_key,
@@ -77,6 +79,8 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
     """Start a run of a workload. The same Idempotency-Key gives the same run; with another body it is refused."""
     body = read_body(req, StartRun)
     workload = find_workload(body.workload)
+    if isinstance(workload, Deployment):
+        raise wrong("workload", f"{workload.name} is a Deployment: POST /api/deployments (muster deploy)")
     key = idempotency_key(req) or str(uuid.uuid4())
     who = f"http:{principal_of(req)}"
     if body.slot:
@@ -100,7 +104,7 @@ async def post_run(req: func.HttpRequest, orchestrations: Orchestrations) -> fun
 
 async def get_runs(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """The newest runs, newest first."""
-    looks = await orchestrations.list(*ROOTS.values())
+    looks = await orchestrations.list(*ROOTS.values(), contracts.ROLL_BACK)
     return json_answer({"runs": [{**summary(look), **_links(req, look.id)} for look in looks[:MAX_LISTED]]})
 
 
@@ -113,6 +117,8 @@ async def get_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func
 async def cancel_run(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """Ask a run to stop: its jobs are cancelled and its machines released. What is on record counts, not the event."""
     run = run_of(req)
+    if is_deployment(run):
+        return await deployments.cancel_deployment(req, orchestrations)
     look = await _known(orchestrations, run)
     if look.is_over:
         raise ConflictError(f"{run} is over ({look.runtime}); there is nothing to cancel", code="RunIsOver")
@@ -154,6 +160,9 @@ HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
     for handler in (
         post_run, get_runs, get_run, cancel_run, decisions.get_decisions, decisions.get_decision, get_leases, get_health,
+        deployments.post_deployment, deployments.get_deployments, deployments.get_deployment,
+        deployments.cancel_deployment, deployments.rollback_deployment, approvals.approve_deployment,
+        approvals.reject_deployment,
     )
 }  # fmt: skip
 

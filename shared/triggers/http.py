@@ -16,6 +16,13 @@ ROUTES = (  # method, path, and the handler's name in api.py
     ("GET", "decisions/{key}", "get_decision"),
     ("GET", "leases", "get_leases"),
     ("GET", "health", "get_health"),
+    ("POST", "deployments", "post_deployment"),
+    ("GET", "deployments", "get_deployments"),
+    ("GET", "deployments/{id}", "get_deployment"),
+    ("POST", "deployments/{id}/approve", "approve_deployment"),
+    ("POST", "deployments/{id}/reject", "reject_deployment"),
+    ("POST", "deployments/{id}/cancel", "cancel_deployment"),
+    ("POST", "deployments/{id}/rollback", "rollback_deployment"),
 )
 
 

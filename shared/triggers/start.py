@@ -7,25 +7,28 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from shared.azure import event_ledger, ledger
-from shared.domain import names
+from shared.azure import endpoint_records, event_ledger, ledger
+from shared.domain import fence, names
+from shared.domain.deploy import DeployRequest, EndpointRecord, HoldRequest
 from shared.domain.drift import DriftRequest
 from shared.domain.errors import ConflictError
 from shared.domain.retrain import RetrainRequest
 from shared.domain.scoring import ScoreRequest
-from shared.domain.workload import BatchScoring, DriftMonitor, Retraining, Workload
+from shared.domain.workload import BatchScoring, Deployment, DriftMonitor, Retraining, Workload
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
 from shared.durable.contracts import Step
 
-type RunRequest = ScoreRequest | RetrainRequest | DriftRequest
+type RunRequest = ScoreRequest | RetrainRequest | DriftRequest | DeployRequest
 
 # By the kind of workload. What was claimed before there were kinds is scoring.
 ROOTS: dict[str, Step[Any, Any]] = {
     "BatchScoring": contracts.SCORE_BATCH,
     "Retraining": contracts.RETRAIN,
     "DriftMonitor": contracts.MEASURE_DRIFT,
+    "Deployment": contracts.DEPLOY_MODEL,
 }
+ASKED_BY_HTTP = "http:"  # what `started_by` begins with then
 MAX_TRIES = 20
 
 
@@ -38,6 +41,8 @@ def run_id_of(workload: Workload, slot: str) -> str:
             return names.train_run_id(workload.name, slot)
         case DriftMonitor():
             return names.drift_run_id(workload.name, slot)
+        case Deployment():
+            return names.deploy_run_id(workload.name, slot)
 
 
 def request_for(workload: Workload, slot: str, *, started_by: str, reason: str) -> RunRequest:
@@ -50,6 +55,11 @@ def request_for(workload: Workload, slot: str, *, started_by: str, reason: str) 
             return RetrainRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
         case DriftMonitor():
             return DriftRequest(run=run, slot=slot, workload=workload, started_by=started_by, reason=reason)
+        case Deployment():
+            return DeployRequest(
+                run=run, slot=slot, workload=workload, version=workload.model.version, started_by=started_by,
+                reason=reason,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,20 +74,25 @@ class KeyReused(ConflictError):
     """The same idempotency key came with another request."""
 
 
+class Busy(ConflictError):
+    """Somebody else holds what the run needs to begin."""
+
+
 async def start_once(
     orchestrations: Orchestrations, request: RunRequest, *, fingerprint: str = ""
 ) -> Started:
     """Start `request.run` if nobody has. Safe to repeat at any point, also after a crash between claim and start.
 
     A claim without its marker was started, whatever the task hub remembers of it. Raises KeyReused when the run was
-    claimed for a request with another fingerprint.
+    claimed for a request with another fingerprint, and Busy when a deployment cannot have its endpoint now: the claim
+    is left, and the next tick tries again.
     """
     fresh = await asyncio.to_thread(claim, request, fingerprint)
     claimed = request if fresh else await asyncio.to_thread(_claimed_request, request, fingerprint)
     if not await is_unstarted(request.run):
         return Started(run=request.run, fresh=False)
     if not await _has_run(orchestrations, request.run):
-        await asyncio.to_thread(_note, claimed)
+        await asyncio.to_thread(_prepare, claimed)
         await orchestrations.start(ROOTS[claimed.workload.kind], claimed, request.run)
     await asyncio.to_thread(ledger.delete, _unstarted(request.run))
     return Started(run=request.run, fresh=fresh)
@@ -91,9 +106,22 @@ async def start_forgotten(orchestrations: Orchestrations) -> list[str]:
         if found is None:
             continue  # the crash was before the claim, or somebody is about to make it: nobody was promised anything
         request = _request_of(found)
-        await start_once(orchestrations, request, fingerprint=found["fingerprint"])
+        try:
+            await start_once(orchestrations, request, fingerprint=found["fingerprint"])
+        except Busy:
+            if request.started_by.startswith(
+                ASKED_BY_HTTP
+            ):  # nobody was promised anything; who asked asks again
+                await asyncio.to_thread(withdraw, request.run)
+            continue
         started.append(request.run)
     return started
+
+
+def withdraw(run: str) -> None:
+    """Take a claim back that was not started. The claim first: without it, its marker starts nothing."""
+    ledger.delete(_path(run))
+    ledger.delete(_unstarted(run))
 
 
 async def is_claimed(run: str) -> bool:
@@ -158,10 +186,36 @@ def _request_of(claim: dict[str, Any]) -> RunRequest:
     return request
 
 
-def _note(request: RunRequest) -> None:
+def _prepare(request: RunRequest) -> None:
+    """What must be so before the run begins. Safe to repeat."""
+    match request:
+        case RetrainRequest():
+            _note(request)
+        case DeployRequest():
+            _take_endpoint(request)
+
+
+def _take_endpoint(request: DeployRequest) -> None:
+    """Of all that ask for an endpoint at one moment one gets it, and the others are told who. Raises Busy."""
+    now = ledger.storage_now()
+    deadline = now + request.workload.limits.deadline
+    asked = HoldRequest(
+        endpoint=request.endpoint, platform=request.platform, workload=request.workload.name, run=request.run,
+        at=now, deadline=deadline,
+    )  # fmt: skip
+
+    def take(record: EndpointRecord) -> EndpointRecord:
+        hold = fence.hold(record, asked)
+        if not hold.granted:
+            said = f"endpoint {request.endpoint} is not free: {hold.reason}"
+            raise Busy(said, code="Busy", target=hold.holder or None)
+        return hold.record
+
+    endpoint_records.update(request.endpoint, take)
+
+
+def _note(request: RetrainRequest) -> None:
     """Let the decisions about events know that a retraining is at work, whoever asked for it."""
-    if not isinstance(request, RetrainRequest):
-        return
     for _ in range(MAX_TRIES):
         state, etag = event_ledger.read_state(request.workload.name)
         moved = state.started(request.run)

@@ -9,7 +9,7 @@ from pathlib import Path
 from shared.config import settings, state_container
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
-from shared.domain.workload import Retraining, Workload, parse_workload
+from shared.domain.workload import Deployment, Retraining, Workload, parse_workload
 from shared.platforms import with_machines
 
 
@@ -65,6 +65,12 @@ def retrainings() -> dict[str, Retraining]:
     """The workloads that decide about events, by name."""
     found, _ = load_workloads()
     return {name: workload for name, workload in found.items() if isinstance(workload, Retraining)}
+
+
+def deployments() -> dict[str, Deployment]:
+    """The workloads that say how models are deployed, by name."""
+    found, _ = load_workloads()
+    return {name: workload for name, workload in found.items() if isinstance(workload, Deployment)}
 
 
 def find_retraining(name: str) -> Retraining:

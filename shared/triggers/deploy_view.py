@@ -1,0 +1,104 @@
+"""A deployment as a person wants to see it: what the hub says of the run, and the run's own records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import azure.functions as func
+
+from shared.azure import approval_records, endpoint_records, ledger
+from shared.domain.deploy import ApprovalRequest, DeployOutcome, DeployRequest, EndpointRecord
+from shared.domain.report import InstanceLook, build_report
+
+_WAITS = ("approve", "reject", "cancel", "rollback")
+
+
+def links(req: func.HttpRequest, run: str) -> dict[str, str]:
+    """Where a deployment is looked at, decided about, and taken back. They take the caller's own key."""
+    base = req.url.split("?", 1)[0].split("/deployments", 1)[0].split("/runs", 1)[0]
+    one = f"{base}/deployments/{run}"
+    return {"status": one, **{what: f"{one}/{what}" for what in _WAITS}}
+
+
+def brief(look: InstanceLook) -> dict[str, Any]:
+    """A deployment's line in a list, besides what every run's has."""
+    outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
+    waiting = look.status.waiting_for if look.status and not look.is_over else ""
+    return {
+        "endpoint": outcome.endpoint if outcome else "",
+        "model": outcome.model if outcome else "",
+        "waiting_for": waiting,
+    }
+
+
+def whole(look: InstanceLook) -> dict[str, Any]:
+    """Everything on record about a deployment, the newest last."""
+    run = look.id
+    asked = _request(run)
+    outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
+    steps = _steps(run)
+    endpoint = outcome.endpoint if outcome else asked.endpoint if asked else ""
+    record = endpoint_records.read(endpoint) if endpoint else None
+    report = build_report(look, [look], ()).model_dump(mode="json")
+    for plain in ("items", "items_done", "items_total", "rows", "quarantined"):
+        report.pop(plain)
+    return {
+        **report,
+        "endpoint": endpoint,
+        "platform": outcome.platform if outcome else asked.platform if asked else "",
+        "workload": asked.workload.name if asked else outcome.workload if outcome else "",
+        "model": _model(outcome, asked),
+        "requested_by": asked.started_by if asked else "",
+        "reason": asked.reason if asked else "",
+        "cause": asked.cause if asked else "",
+        "weights": outcome.weights if outcome else (steps[-1]["weights"] if steps else {}),
+        "steps": steps,
+        "tests": ledger.read(f"deployments/{run}/tests.json") or [],
+        "approval": _approvals(run),
+        "held": _held(record, run) if record else {},
+    }
+
+
+def _request(run: str) -> DeployRequest | None:
+    claim = ledger.read(f"claims/{run}.json")
+    return DeployRequest.model_validate(claim["request"]) if claim else None
+
+
+def _model(outcome: DeployOutcome | None, asked: DeployRequest | None) -> str:
+    if outcome and outcome.model:
+        return outcome.model
+    return f"{asked.model.name}:{asked.version}" if asked else ""
+
+
+def _steps(run: str) -> list[dict[str, Any]]:
+    """What each step showed, with its verdict's rows, in the order of the steps."""
+    prefix = f"deployments/{run}/steps/"
+    names = (path.removeprefix(prefix).removesuffix(".json") for path in ledger.list_paths(prefix))
+    found = (ledger.read(f"{prefix}{n}.json") for n in sorted((n for n in names if n.isdecimal()), key=int))
+    return [step for step in found if step]
+
+
+def _approvals(run: str) -> dict[str, Any]:
+    """What a person is asked now, with the digest to send, and what was decided."""
+    asked = approval_records.newest_request(run)
+    if asked is None:
+        return {}
+    decision = approval_records.read_decision(run, asked.number)
+    return {
+        "digest": asked.digest,
+        "asked": _shown(asked),
+        "decision": decision.model_dump(mode="json") if decision else None,
+    }
+
+
+def _shown(asked: ApprovalRequest) -> dict[str, Any]:
+    return asked.model_dump(mode="json", exclude={"requested_by"})
+
+
+def _held(record: EndpointRecord, run: str) -> dict[str, Any]:
+    """How its endpoint stands: who holds it, what is live, what could be gone back to and until when."""
+    told = record.model_dump(
+        mode="json",
+        include={"holder", "epoch", "live", "previous", "hold_until", "frozen", "commands", "last_good"},
+    )
+    return {**told, "by_this_run": run in (record.holder, record.held_for)}
