@@ -44,6 +44,7 @@ def whole(look: InstanceLook) -> dict[str, Any]:
         report.pop(plain)
     return {
         **report,
+        "over": look.is_over,
         "endpoint": endpoint,
         "platform": outcome.platform if outcome else asked.platform if asked else "",
         "workload": asked.workload.name if asked else outcome.workload if outcome else "",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.azure.ml_registry import register_version
-from tests.support.estate import Declaration, Estate, Ran, wait
+from tests.support.estate import Declaration, Estate, Ran
 
 CODE = "tests/support/bad_models"
 HOURS = (1, 6, 11, 12, 17, 23)
 INPUTS = ({"name": "distance", "type": "double"}, {"name": "hour", "type": "long"})
-OVER = ("Completed", "Failed", "Terminated", "Canceled")
 PATIENCE_S = 240
 
 
@@ -100,8 +100,10 @@ def post(here: Estate, path: str, who: str, body: Any = None, *, key: str = "") 
 
 def decide(here: Estate, run: Ran, decision: str, who: str = "approver", number: int = 0) -> None:
     """Approve or reject what the run asks, once it asks."""
-    wait(lambda: is_asking(here, run, number), f"{run.id} to ask a person", PATIENCE_S)
-    status, answer = post(here, f"deployments/{run.id}/{decision}", who)
+    calmly(lambda: is_asking(here, run, number), f"{run.id} to ask a person", PATIENCE_S)
+    _, report = here.world.api(f"deployments/{run.id}")
+    body = {"digest": report["approval"]["digest"]}  # of what is asked, as who decides has seen it
+    status, answer = post(here, f"deployments/{run.id}/{decision}", who, body)
     assert status in (200, 202), answer
 
 
@@ -111,13 +113,27 @@ def is_asking(here: Estate, run: Ran, number: int = 0) -> bool:
 
 
 def finish(here: Estate, run: Ran, seconds: float = PATIENCE_S) -> Ran:
+    """The run, over, with its report and its outcome. Its record is watched: many wait at once."""
+    record = here.state.get_blob_client(f"runs/{run.id}/outcome.json")
+    calmly(record.exists, f"{run.id} to end", seconds)
+
     def is_over() -> bool:
         status, run.report = here.world.api(f"deployments/{run.id}")
-        return status == 200 and run.report["state"] in OVER
+        return status == 200 and bool(run.report["over"])
 
-    wait(is_over, f"{run.id} to end; last seen {run.report}", seconds)
+    calmly(is_over, f"{run.id} to be over", seconds)
     run.report["outcome"] = here.read_json(here.state, f"runs/{run.id}/outcome.json")
     return run
+
+
+def calmly(look: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+    """As `wait`, for what many wait for at once: twice a second."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.5)):
+        if answer := look():
+            return answer
+        pause.wait(0.5)
+    raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 
 def rows(distance: float = 500.0) -> dict[str, Any]:
