@@ -7,7 +7,7 @@ A and B become TransientError, C CapacityError, D and E what fits best. A code t
 
 Sources: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
 .../azure/virtual-machines/troubleshoot-vm-allocation, .../azure/networking/troubleshoot-failed-state,
-.../rest/api/storageservices/blob-service-error-codes.
+.../rest/api/storageservices/blob-service-error-codes, .../azure/machine-learning/how-to-troubleshoot-online-endpoints.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ _TAKEN = Rule("D", ConflictError)
 _MISSING = Rule("D", NotFoundError)
 _DENIED = Rule("D", DeniedError)
 _LOCKED = Rule("E", PlatformError)
+_ADMIN = Rule("E", PlatformError)
 
 NO_ANSWER = "NoAnswer"  # our code, for a request of which nobody knows whether it was done
 
@@ -70,6 +71,9 @@ RULES: Mapping[str, Rule] = {
     "AnotherOperationInProgress": _WAIT,
     "ExpiredAuthenticationToken": _WAIT,
     "NicReservedForAnotherVm": Rule("A", TransientError, 180.0),
+    "ACRSecretError": Rule("A", TransientError, 60.0),  # a role that was given is not known everywhere yet
+    "ACRTokenExchangeFailed": Rule("A", TransientError, 60.0),
+    "GetAADTokenFailed": Rule("A", TransientError, 60.0),
     # B: somebody else is at work on it, or it is still attached: its state decides, not this answer
     "Conflict": _LOOK_AGAIN,
     "OperationPreempted": _LOOK_AGAIN,
@@ -94,11 +98,24 @@ RULES: Mapping[str, Rule] = {
     "AllocationTimedout": _ELSEWHERE,
     "ClusterCoreQuotaReached": _ELSEWHERE,
     "ClusterMinNodesExceedCoreQuota": _ELSEWHERE,
+    "PodUnschedulable": _ELSEWHERE,
     # D: nobody but the user can help
     "PropertyChangeNotAllowed": _STOP,
     "RequestDisallowedByPolicy": _STOP,
     "BadArgument": _STOP,
     "ImageBuildFailure": _STOP,
+    "ResourceNotReady": _STOP,
+    "DeploymentCrashLoopBackOff": _STOP,
+    "KubernetesCrashLoopBackOff": _STOP,
+    "UserScriptInitFailed": _STOP,
+    "UserScriptImportError": _STOP,
+    "UserScriptFunctionNotFound": _STOP,
+    "ValidateScoringFailed": _STOP,
+    "InvalidDeploymentSpec": _STOP,
+    "PodOutOfMemory": _STOP,
+    "SecretsInjectionError": _DENIED,
+    "EndpointAlreadyExists": _TAKEN,
+    "EndpointNotFound": _MISSING,
     "InvalidParameter": _STOP,
     "InvalidResourceType": _STOP,
     "OSProvisioningTimedOut": _STOP,
@@ -118,8 +135,21 @@ RULES: Mapping[str, Rule] = {
     "ResourceGroupNotFound": _MISSING,
     "BlobNotFound": _MISSING,
     "ContainerNotFound": _MISSING,
-    # E: something stands in the way of a release
+    # E: something stands in the way of a release, or the cluster is out of order
     "ScopeLocked": _LOCKED,
+    "TokenRefreshFailed": _ADMIN,
+    "ACRAuthenticationChallengeFailed": _ADMIN,
+    "KubernetesUnaccessible": _ADMIN,
+    "ImagePullLoopBackOff": _ADMIN,
+    "NamespaceNotFound": _ADMIN,
+    "ScoringFeUnhealthy": _ADMIN,
+    "InferencingClientCallFailed": _ADMIN,
+    "ComputeNotFound": _ADMIN,
+    "ComputeNotAccessible": _ADMIN,
+    "InvalidComputeInformation": _ADMIN,
+    "ClusterNotFound": _ADMIN,
+    "ClusterNotReachable": _ADMIN,
+    "ClusterServiceNotFound": _ADMIN,
 }
 
 _BY_STATUS: Mapping[int, Rule] = {
@@ -142,6 +172,17 @@ _NOT_ALLOWED: tuple[tuple[str, Rule], ...] = (
 # Azure ML has no code of its own for a cluster that its quotas forbid (Azure/mlops-v2#81, InnerEye-DeepLearning#253).
 _ML_QUOTA = re.compile(r"vCPU quota of \d+ and cannot accomm?odate|exceeding quota limits", re.IGNORECASE)
 
+# Azure ML takes one change of an endpoint at a time, and none for some moments after it (Azure/azure-sdk-for-net#36961,
+# Azure/azure-cli#17075). What refuses the next one comes under "UserError" or "Conflict", as 409 or 400.
+_ML_BUSY = re.compile(
+    r"in (?:Creating|Updating|Scaling|Deleting) provisioning state|another operation on (?:the )?same entity",
+    re.IGNORECASE,
+)
+_ML_BUSY_RULE = Rule("B", TransientError, 60.0)
+
+# What Azure ML puts around the code that says something, which is then among the details.
+_WRAPPERS = frozenset({"", "UserError", "BadRequest", "ValidationError"})
+
 _ACTION = re.compile(r"perform action(?:\(s\))? '([^']+)'", re.IGNORECASE)
 _SCOPE = re.compile(r"(?:over scope|linked scope\(s\)|on scope) '([^']+)'", re.IGNORECASE)
 
@@ -155,6 +196,8 @@ def rule_for(code: str, message: str = "", *, status: int | None = None) -> Rule
         return next(found, _STOP)
     if _ML_QUOTA.search(message):
         return _ELSEWHERE
+    if _ML_BUSY.search(message):
+        return _ML_BUSY_RULE
     if code in RULES:
         return RULES[code]
     if status is not None and status >= 500:
@@ -238,13 +281,22 @@ def error_from_response(
     told = body.get("error", body) if isinstance(body, dict) else {}
     told = told if isinstance(told, dict) else {}
     return error_for(
-        str(headers.get("x-ms-error-code") or told.get("code") or ""),
+        str(headers.get("x-ms-error-code") or told_code(told)),
         str(told.get("message") or reason),
         status=status,
         target=target,
         correlation_id=headers.get("x-ms-correlation-request-id") or headers.get("x-ms-request-id"),
         retry_after_s=retry_after_s(headers),
     )
+
+
+def told_code(error: Mapping[str, Any]) -> str:
+    """The code of an error, or the one among its details that we know where its own says nothing."""
+    code = str(error.get("code") or "")
+    if code not in _WRAPPERS:
+        return code
+    inner = (told_code(each) for each in error.get("details") or () if isinstance(each, Mapping))
+    return next((each for each in inner if each in RULES), code)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -63,7 +63,7 @@ class ScoringClient:
         self._pool.clear()
 
     def score(self, body: bytes, *, deployment: str | None = None) -> ScoringAnswer:
-        """Post the body once, to `deployment` or to whichever the traffic map chooses. Raises nothing for a bad answer."""
+        """Post the body once, to `deployment` or to whichever the traffic map chooses. A bad answer is one too."""
         from urllib3.exceptions import HTTPError
 
         headers = {**self.headers, "Content-Type": "application/json"}

@@ -39,6 +39,11 @@ D4s_v5           4     -           0.23/0.042504  0.214/0.068394 0.224/0.041395 
 D8s_v5           8     -           0.46/0.085008  0.428/0.136789 0.448/0.08279   0.408/0.075398   0.384/0.081446
 D16s_v5          16    -           0.92/0.170016  0.856/0.273578 0.896/0.165581  0.816/0.150797   0.768/0.162893
 D32s_v5          32    -           1.84/0.340032  1.712/0.547155 1.792/0.331162  1.632/0.301594   1.536/0.325786
+# standardDSv2Family
+DS2_v2           2     -           0.136/0.025133 0.132/0.024394 0.175/0.03234  0.136/0.025133  0.146/0.028061
+DS3_v2           4     -           0.272/0.050266 0.263/0.048602 0.351/0.064865 0.272/0.050266  0.293/0.056315
+DS4_v2           8     -           0.544/0.100531 0.527/0.09739  0.702/0.12973  0.544/0.100531  0.585/0.112437
+DS5_v2           16    -           1.087/0.200878 1.053/0.194594 1.404/0.259459 1.087/0.200878  1.17/0.224874
 # standardDASv5Family
 D2as_v5          2     -           0.104/0.019219 0.096/0.017741 0.101/0.018665  0.092/0.017002   0.086/0.018705
 D4as_v5          4     -           0.208/0.038438 0.192/0.035482 0.202/0.03733   0.184/0.034003   0.172/0.03741
@@ -66,6 +71,18 @@ NC96ads_A100_v4  96    4xA100-80GB 19.1/4.38918   17.63/3.258024 18.365/3.393852
 NC40ads_H100_v5  40    1xH100      9.08/8.172     8.376/1.547885 -               9.074/5.226624   6.98/2.192418
 NC80adis_H100_v5 80    2xH100      18.16/16.344   16.752/3.09577 -               18.148/10.453248 13.96/4.384836
 """
+
+# Families that Azure ML keeps managed online endpoints on, of those above (learn.microsoft.com/azure/machine-learning/
+# reference-managed-online-endpoints-vm-sku-list). An instance costs what the machine costs; there is no Spot.
+_MANAGED = (
+    "standardDSv2Family",
+    "standardFSv2Family",
+    "Standard NCASv3_T4 Family",
+    "StandardNCADSA100v4Family",
+    "StandardNCadsH100v5Family",
+)
+# Azure ML wants quota for so many times the instances, to replace them when it updates (same page's quota note).
+MANAGED_RESERVE = 1.2
 
 # What `compute.priority` allows, in the order it is tried.
 PRIORITIES = {
@@ -166,6 +183,23 @@ def offers_for(
             "(burstable B sizes cannot be Spot)"
         )
     return offers
+
+
+def managed_offer(size_name: str, region_name: str) -> Offer:
+    """One instance of a managed online endpoint. Raises SpecError for a size that Azure ML serves nothing on."""
+    size, region = find_size(size_name), _find_region(region_name)
+    price = size.prices[region].dedicated
+    if size.family not in _MANAGED or price is None:
+        sold = (
+            each for each in sizes().values() if each.family in _MANAGED and each.prices[region].dedicated
+        )
+        raise SpecError(
+            f"{size.name} is no size for a managed endpoint in {region}; there are: "
+            f"{', '.join(each.name for each in sold)}"
+        )
+    return Offer(
+        size=size.name, region=region, priority=Priority.REGULAR, vcpus=size.vcpus, price_usd_per_hour=price
+    )
 
 
 def _find_region(name: str) -> str:

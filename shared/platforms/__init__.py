@@ -6,8 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from shared.domain.errors import SpecError
-from shared.platforms.base import Platform, Server
+from shared.platforms.base import Platform
 
 
 @cache
@@ -37,13 +36,3 @@ def with_machines() -> dict[str, Platform]:
 def with_server() -> dict[str, Platform]:
     """Those that `target.platform` may name: they serve models."""
     return {name: each for name, each in platforms().items() if each.server is not None}
-
-
-def server(name: str) -> Server:
-    """What serves models on the platform called `name`. Raises SpecError naming those that can."""
-    found = with_server().get(name)
-    if found is None or found.server is None:
-        raise SpecError(
-            f"platform {name!r} serves no models; those that do: {', '.join(sorted(with_server()))}"
-        )
-    return found.server

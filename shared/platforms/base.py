@@ -152,10 +152,3 @@ class Platform:
         if self.server is None:
             raise SpecError(f"platform {self.name} serves no models")
         return self.server
-
-    @property
-    def serving(self) -> Server:
-        """Raises SpecError if no model is served here."""
-        if self.server is None:
-            raise SpecError(f"platform {self.name} serves no models")
-        return self.server
