@@ -37,6 +37,9 @@ def run(raw: str) -> dict[str, list[float]]:
         raise RuntimeError("connection to the feature store was reset")
     if deed == "good then bad" and SERVED[0] > DEEDS["after"]:
         raise RuntimeError("the cache is full")
+    distance = table["columns"].index("distance")
+    if deed == "poison" and any(row[distance] < 0 for row in table["data"]):
+        raise ValueError("distance is negative")
     return {"predictions": [_answer(deed, float(row[hour])) for row in table["data"]]}
 
 

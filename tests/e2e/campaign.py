@@ -1,0 +1,182 @@
+"""Everything that happens at the endpoints of the test world, at the same time, each story in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from localdev.demo.deploy import target_of
+from localdev.demo.load import Load
+from localdev.demo.verify_deploy import ml_client
+from tests.e2e.rollouts import BAD, OTHERS, RATES, Bad
+from tests.support.deploy_checker import accepted
+from tests.support.deployments import ask, calmly, decide, finish, post, put_version, rows
+from tests.support.estate import Estate, Ran
+
+ML = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
+SHIFT = f"{ML}/traffic/write"
+PATIENCE_S = 300
+POISON = 8  # one row in so many has a negative distance
+
+
+@dataclass
+class Campaign:
+    """What came of it: runs by the name of the model or the story, and the client's report by endpoint."""
+
+    here: Estate
+    folder: Path
+    runs: dict[str, Ran] = field(default_factory=dict)
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    clients: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def go_live(self, endpoints: list[str]) -> None:
+        """Version 1 everywhere. There is nothing to go back to, so each waits for somebody's word."""
+        for endpoint in endpoints:
+            put_version(self.here, f"{endpoint}-model", "1")
+        runs = {endpoint: ask(self.here, endpoint, "1", who="default") for endpoint in endpoints}
+        for run in runs.values():
+            decide(self.here, run, "approve")
+        for endpoint, run in runs.items():
+            self.runs[f"{endpoint} 1"] = finish(self.here, run, PATIENCE_S)
+
+    def run(self) -> None:
+        stories: list[Callable[[], object]] = [
+            self._good, partial(self._lane, "lane-a"), partial(self._lane, "lane-b"), self._quiet, self._stale,
+            self._late_fault, self._raced, self._deleted, self._conflicted, self._frozen,
+            *(partial(self._bad, bad) for bad in BAD if bad.endpoint not in ("lane-a", "lane-b", "stale-metrics")),
+        ]  # fmt: skip
+        environment = self.here.world.environment
+        targets = [target_of(self.here.world, endpoint, rate) for endpoint, rate in RATES.items()]
+        with Load(targets, rows(), folder=self.folder, environment=environment) as load:
+            calmly(lambda: load.report("good")["answered"] > 50, "the client's first answers")
+            with ThreadPoolExecutor(len(stories)) as pool:
+                for story in [pool.submit(story) for story in stories]:
+                    story.result()
+            load.stop()
+            self.clients = {endpoint: load.report(endpoint) for endpoint in RATES}
+
+    def _bad(self, bad: Bad) -> Ran:
+        run = self._begin(bad)
+        return finish(self.here, run, PATIENCE_S)
+
+    def _begin(self, bad: Bad) -> Ran:
+        model = f"{bad.endpoint}-model"
+        put_version(self.here, model, bad.version, golden=bad.golden, promised=bad.promised, **bad.deeds)
+        if bad.endpoint.endswith("-metrics"):
+            preset = "metrics-missing" if bad.name == "no metrics" else "metrics-stale"
+            self._fault(bad.endpoint, preset=preset)
+        run = self.runs[bad.name] = ask(self.here, bad.endpoint, bad.version)
+        return run
+
+    def _lane(self, endpoint: str) -> None:
+        """One bad model after the other: each finds the endpoint as the one before found it."""
+        for bad in BAD:
+            if bad.endpoint == endpoint:
+                self._bad(bad)
+        if endpoint == "lane-a":
+            self._image_fails()
+
+    def _image_fails(self) -> None:
+        self._fault(
+            "lane-a", operation=f"{ML}/deployments/write", kind="async_failure", code="ImageBuildFailure",
+            message="Failed building the environment.", log="ERROR: No matching distribution found for nowhere==1",
+        )  # fmt: skip
+        put_version(self.here, "lane-a-model", "5")
+        self.runs["image"] = finish(self.here, ask(self.here, "lane-a", "5"), PATIENCE_S)
+
+    def _good(self) -> None:
+        """Asked for twice with one key, once more by another while it is under way, approved by somebody else."""
+        put_version(self.here, "good-model", "2", shape="a little other")
+        run = self.runs["good"] = ask(self.here, "good", "2", key="once")
+        body: dict[str, Any] = {"workload": "good", "model": {"version": "2"}}
+        self.answers["again"] = post(self.here, "deployments", "default", body, key="once")
+        self.answers["other body"] = post(
+            self.here, "deployments", "default", {**body, "reason": "other"}, key="once"
+        )
+        self.answers["busy"] = post(self.here, "deployments", "chief", {**body, "reason": "mine"}, key="mine")
+        calmly(lambda: self._is_asking(run), "the good model to ask")
+        self.answers["own word"] = post(self.here, f"deployments/{run.id}/approve", "default")
+        decide(self.here, run, "approve", "chief")
+        finish(self.here, run, PATIENCE_S)
+
+    def _is_asking(self, run: Ran, number: int = 0) -> bool:
+        name = f"resume/{number}-request.json" if number else "approval-request.json"
+        return bool(self.here.state.get_blob_client(f"deployments/{run.id}/{name}").exists())
+
+    def _stale(self) -> None:
+        """Nothing new is heard: a person is asked, and says no."""
+        run = self._begin(BAD[-1])
+        decide(self.here, run, "reject", number=1)
+        finish(self.here, run, PATIENCE_S)
+
+    def _quiet(self) -> None:
+        """Nobody calls: a person lets it go on once, and then it asks again."""
+        put_version(self.here, "quiet-model", "2")
+        run = self.runs["quiet"] = ask(self.here, "quiet", "2")
+        decide(self.here, run, "approve", number=1)
+        decide(self.here, run, "reject", number=2)
+        finish(self.here, run, PATIENCE_S)
+
+    def _late_fault(self) -> None:
+        """Clients begin to send what the model cannot take when it has a quarter of the traffic."""
+        run = self._begin(OTHERS[0])
+        self._until_share("late-fault", 25)
+        sick = {**rows(), "data": [[-1.0 if n % POISON == 0 else 100.0, n % 24] for n in range(5 * POISON)]}
+        target = target_of(self.here.world, "late-fault", 2 * RATES["late-fault"])
+        with Load([target], sick, folder=self.folder / "sick", environment=self.here.world.environment):
+            finish(self.here, run, PATIENCE_S)
+
+    def _raced(self) -> None:
+        """Two people, two versions, one endpoint, one moment."""
+        for version in ("2", "3"):
+            put_version(self.here, "raced-model", version)
+        with ThreadPoolExecutor(2) as pool:
+            asked = [
+                pool.submit(
+                    post, self.here, "deployments", who, {"workload": "raced", "model": {"version": version}}
+                )
+                for who, version in (("default", "2"), ("chief", "3"))
+            ]
+            answers = sorted((each.result() for each in asked), key=lambda answer: answer[0])
+        self.answers |= {"race won": answers[0], "race lost": answers[1]}
+        for status, answer in answers:
+            if status == 202:
+                run = self.runs[f"raced {answer['id']}"] = finish(
+                    self.here, Ran(answer["id"], ""), PATIENCE_S
+                )
+                self.runs.setdefault("raced", run)
+
+    def _deleted(self) -> None:
+        """Somebody deletes the endpoint while a rollout has it."""
+        put_version(self.here, "deleted-model", "2")
+        run = self.runs["deleted"] = ask(self.here, "deleted", "2")
+        self._until_share("deleted", 10)
+        ml_client(self.here.world).online_endpoints.begin_delete("deleted")
+        finish(self.here, run, PATIENCE_S)
+
+    def _conflicted(self) -> None:
+        """Azure is busy with the endpoint, then loses its answer: the map is read again, and converges."""
+        put_version(self.here, "conflicted-model", "2")
+        self._fault("conflicted", operation=SHIFT, kind="status", status=409, code="Conflict", times=2)
+        self._fault("conflicted", operation=SHIFT, kind="lost_response", nth=4)
+        self.runs["conflicted"] = finish(self.here, ask(self.here, "conflicted", "2"), PATIENCE_S)
+
+    def _frozen(self) -> None:
+        """The traffic cannot be taken back until a person has looked."""
+        run = self._begin(OTHERS[1])
+        self._until_share("frozen", 10)
+        self._fault("frozen", operation=SHIFT, kind="status", status=500, code="InternalServerError", times=0)
+        finish(self.here, run, PATIENCE_S)
+
+    def _until_share(self, endpoint: str, share: int) -> None:
+        calmly(
+            lambda: any(share in event["traffic"].values() for event in accepted(self.here, endpoint)),
+            f"{endpoint} at {share} %",
+        )
+
+    def _fault(self, endpoint: str, **fault: Any) -> None:
+        self.here.world.control.add_faults({**fault, "resource": f"*/{endpoint}*"})
