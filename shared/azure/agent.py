@@ -8,6 +8,7 @@ from pathlib import Path
 from node import package
 from shared.azure import blob
 from shared.config import settings
+from shared.domain.deployment import Deployment
 from shared.domain.errors import SpecError
 from shared.domain.jobs import BlobRef
 from shared.domain.retraining import Retraining
@@ -33,6 +34,11 @@ def scoring_code(workload: BatchScoring) -> package.Package | None:
 
 
 def _user_code(section: str, code: str, entry: str) -> package.Package:
+    return package.build_zip(_user_files(section, code, entry))
+
+
+def _user_files(section: str, code: str, entry: str) -> dict[str, Path]:
+    """The folder's files by the names they have in it. Raises SpecError if the entry is absent."""
     folder = Path(code)
     if not (folder / entry).is_file():
         raise SpecError(
@@ -40,7 +46,7 @@ def _user_code(section: str, code: str, entry: str) -> package.Package:
             f"{section}.code names a folder relative to the app's root, {section}.entry a file in it"
         )
     files = (f for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
-    return package.build_zip({f.relative_to(folder).as_posix(): f for f in files})
+    return {f.relative_to(folder).as_posix(): f for f in files}
 
 
 def upload_scoring_code(workload: BatchScoring) -> dict[str, object] | None:
@@ -61,6 +67,14 @@ def upload_training_code(workload: Retraining) -> dict[str, object]:
     training = workload.training
     ref = _upload("training", _user_code("training", training.code, training.entry))
     return {**ref.model_dump(mode="json"), "entry": training.entry}
+
+
+def upload_serving_code(workload: Deployment) -> BlobRef:
+    """What the deployment runs: Muster's scoring script, and the user's own where one is declared."""
+    if workload.scoring is None:
+        return _upload("serving", package.build_serving())
+    files = _user_files("scoring", workload.scoring.code, workload.scoring.entry)
+    return _upload("serving", package.build_serving(files, workload.scoring.entry))
 
 
 def _upload(kind: str, code: package.Package) -> BlobRef:

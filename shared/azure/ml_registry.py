@@ -79,6 +79,16 @@ def is_archived(name: str, version: str) -> bool:
     return any((look.body.get("properties") or {}).get("isArchived") is True for look in looks)
 
 
+def read_version(name: str, version: str) -> dict[str, Any] | None:
+    """A version as Azure ML shows it; None if it is not there, or there is no workspace."""
+    if not settings().ml_workspace_id:
+        return None
+    seen = ml_client.looked(
+        ml_client.client().model_versions.get, f"read model {name}:{version}", name, version
+    )
+    return None if seen.is_missing else dict(seen.body)
+
+
 def _datastore(container: str) -> str:
     """The workspace's datastore of that name, which must hold the container of that name in the app's account.
 

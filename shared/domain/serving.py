@@ -245,6 +245,7 @@ class LogQuery(Wire):
     endpoint: str
     deployment: str
     tail: int = 200  # lines
+    run: str = ""  # whose evidence the log is; "" if nobody's
 
 
 class ServingLogs(Wire):

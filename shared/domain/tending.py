@@ -105,16 +105,11 @@ def _retirements(
             continue
         reason = expired.get(name) or (_orphan(deployment, record, over, now) if deployment else "")
         if reason:
-            found.append(
-                Chore(
-                    kind="retire",
-                    endpoint=record.endpoint,
-                    platform=record.platform,
-                    epoch=record.epoch,
-                    deployment=name,
-                    reason=reason,
-                )  # fmt: skip
-            )
+            chore = Chore(
+                kind="retire", endpoint=record.endpoint, platform=record.platform, epoch=record.epoch,
+                deployment=name, reason=reason,
+            )  # fmt: skip
+            found.append(chore)
     return found
 
 
