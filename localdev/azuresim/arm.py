@@ -198,14 +198,14 @@ class Arm:
         if reply.operation is not None:
             version = reply.operation.api_version
             url = f"{ENDPOINT}{reply.operation.path()}"
-            result = f"{ENDPOINT}{reply.operation.path('operationResults')}"
+            result = f"{ENDPOINT}{reply.operation.result_path()}"
             if trace.method != "GET":
                 reply.headers["Azure-AsyncOperation"] = f"{url}?api-version={version}"
             if reply.status == 202:
                 reply.headers["Location"] = f"{result}?api-version={version}"
             targets = [
                 reply.operation.path(),
-                reply.operation.path("operationResults"),
+                reply.operation.result_path(),
                 reply.operation.resource_id,
                 f"{reply.operation.resource_id}/instanceView",
             ]

@@ -21,9 +21,11 @@ from localdev.azuresim.contract_swagger import Compiler, Node
 
 # The operation resource of an asynchronous call is in no Swagger; its form is in Azure/azure-resource-manager-rpc,
 # v1.0/async-api-reference.md: status is required, the rest is optional.
-_ASYNC_OPERATION = re.compile(r"/providers/[^/]+/locations/[^/]+/operations/[^/]+", re.IGNORECASE)
+_ASYNC_OPERATION = re.compile(
+    r"/providers/[^/]+/locations/[^/]+/(operations|mfeOperationsStatus)/[^/]+", re.IGNORECASE
+)
 _ASYNC_RESULT = re.compile(
-    r"/providers/[^/]+/locations/[^/]+/operation(Results|Statuses)/[^/]+", re.IGNORECASE
+    r"/providers/[^/]+/locations/[^/]+/(mfeO|o)peration(Results|Statuses)/[^/]+", re.IGNORECASE
 )
 _ASYNC_BODY: Schema = {
     "type": "object",

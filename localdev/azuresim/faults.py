@@ -259,6 +259,8 @@ def _parse(entry: Mapping[str, Any]) -> Fault:
     problems: list[str] = []
     given = dict(entry)
     preset = given.get("preset", "")
+    if isinstance(preset, str) and "_" in preset:  # image_build_failure is image-build-failure
+        preset = given["preset"] = preset.replace("_", "-")
     if preset:
         if preset not in PRESETS:
             known = ", ".join(sorted(PRESETS))

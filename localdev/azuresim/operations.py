@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localdev.azuresim.errors import error_object
@@ -34,12 +34,19 @@ class Operation:
     ended: float | None = None
     error: dict[str, Any] | None = None
     result: Any = None  # what its Location answers in the end, if it has a result of its own
+    kinds: list[str] = field(default_factory=lambda: ["operations", "operationResults"])  # segments of its two URLs
 
     @property
     def is_running(self) -> bool:
         return self.status == "InProgress"
 
-    def path(self, kind: str = "operations") -> str:
+    def path(self) -> str:
+        return self._path(self.kinds[0])
+
+    def result_path(self) -> str:
+        return self._path(self.kinds[1])
+
+    def _path(self, kind: str) -> str:
         namespace = self.action.partition("/")[0]
         scope = f"/subscriptions/{self.subscription}/providers/{namespace}/locations/{self.location}"
         return f"{scope}/{kind}/{self.id}"

@@ -93,7 +93,7 @@ class Jobs:
         if call.fault is None or call.fault.kind != "stuck":
             self._family(job).cancel(job, call.at)
         self._world.operations.then(operation, call.fault, _CANCEL_S, "job.cancel_over", job=job.id)
-        url = f"{_ENDPOINT}{operation.path('operationResults')}?api-version={call.api_version}"
+        url = f"{_ENDPOINT}{operation.result_path()}?api-version={call.api_version}"
         return Reply(202, headers={"Location": url}, poll_after_s=_POLL_S)
 
     def delete(self, call: Call) -> Reply:

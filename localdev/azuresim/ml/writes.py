@@ -45,7 +45,7 @@ def repeated(world: World, call: Call, resource: Resource) -> Operation | None:
     last = resource.state.get("last_write") or {}
     if not is_busy(resource) or last.get("digest") != _digest(call) or call.at - last["at"] > LOCK_S:
         return None
-    operation = begin(world, call, resource)
+    operation = begin(world, call, resource, is_told=False)
     error = error_object(
         "OperationCanceled",
         "Operation was canceled due to a previous operation waiting for lock confirmation. "
@@ -61,8 +61,14 @@ def note(call: Call, resource: Resource) -> None:
     resource.state["last_write"] = {"digest": _digest(call), "at": call.at}
 
 
-def begin(world: World, call: Call, resource: Resource) -> Operation:
-    return world.operations.begin_for(call, resource, poll_after_s=POLL_S)
+def begin(world: World, call: Call, resource: Resource, *, is_told: bool = True) -> Operation:
+    """Its URL, in Azure ML's own form, is left on the resource if `is_told`: only there does a failure say why."""
+    operation = world.operations.begin_for(call, resource, poll_after_s=POLL_S)
+    operation.kinds = ["mfeOperationsStatus", "mfeOperationResults"]
+    if is_told:
+        url = f"https://management.azure.com{operation.path()}?api-version={call.api_version}"
+        resource.properties["properties"]["AzureAsyncOperationUri"] = url
+    return operation
 
 
 def saved(fault: Fault | None) -> dict[str, Any]:

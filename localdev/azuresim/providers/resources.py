@@ -56,7 +56,13 @@ def routes(world: World) -> list[Route]:
             (),
         )
         for namespace in _WITH_OPERATIONS
-        for kind, handler in (("operations", resources.operation), ("operationResults", resources.result))
+        for kind, handler in (
+            ("operations", resources.operation),
+            ("operationResults", resources.result),
+            # Those of Azure ML's endpoints and deployments.
+            ("mfeOperationsStatus", resources.operation),
+            ("mfeOperationResults", resources.result),
+        )
     ]
     group = Route("GET", _GROUP, f"{GROUPS}/read", resources.group, VERSIONS)
     return [
