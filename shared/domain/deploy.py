@@ -198,7 +198,10 @@ class ProbeRow(Wire):
 
 
 class ProbeReport(Wire):
-    """`ok` only if every rule is met; `skipped`: why there was nothing to test. Rows are bounded, failures first."""
+    """`ok` only if every rule is met; `skipped`: why there was nothing to test. Rows are bounded, failures first.
+
+    `more`: the activity's minute was over before the test was; ask again, and it goes on where it was.
+    """
 
     kind: ProbeKind
     ok: bool
@@ -209,6 +212,7 @@ class ProbeReport(Wire):
     p95_ms: float | None = None
     error_rate: float | None = None
     evidence: BlobRef | None = None
+    more: bool = False
 
 
 class ApprovalRequest(Wire):
