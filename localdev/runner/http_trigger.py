@@ -42,10 +42,9 @@ class HttpTriggers:
         key = given_key(request)
         if not self._keys.allows_function(auth_level(function), function.name, key):
             raise web.HTTPUnauthorized(text="")
-        body = await request.read()
         if self._keys.principals:
             request = request.clone(headers=vouched(request.headers, self._keys.principal_of(key)))
-        trigger = http_datum(request, body, parameters)
+        trigger = http_datum(request, await request.read(), parameters)
         result = await self._invoker.invoke(function, trigger, "HTTP request")
         return http_response(function, result)
 

@@ -111,7 +111,8 @@ FORGED = {
 
 
 def whoami(runner: Runner, key: str) -> Any:
-    return call("GET", f"{runner.url}/api/whoami", headers={"x-functions-key": key, **FORGED}).json()
+    headers = {"x-functions-key": key, **FORGED}
+    return call("POST", f"{runner.url}/api/whoami", headers=headers, raw=b"with a body").json()
 
 
 def test_where_keys_stand_for_people_what_a_client_says_of_itself_is_taken_away(

@@ -62,6 +62,7 @@ def guarded(req: func.HttpRequest) -> str:
 @app.route(route="whoami")
 def whoami(req: func.HttpRequest) -> func.HttpResponse:
     said = {name: value for name, value in req.headers.items() if name.startswith("x-ms-")}
+    assert req.get_body() == b"with a body"
     return func.HttpResponse(json.dumps({"auth": os.environ.get("WEBSITE_AUTH_ENABLED"), "said": said}))
 
 
