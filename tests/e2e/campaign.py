@@ -37,9 +37,9 @@ class Campaign:
         """Version 1 everywhere. There is nothing to go back to, so each waits for somebody's word."""
         for endpoint in endpoints:
             put_version(self.here, f"{endpoint}-model", "1")
-        runs = {endpoint: ask(self.here, endpoint, "1", who="default") for endpoint in endpoints}
+        runs = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
         for run in runs.values():
-            decide(self.here, run, "approve")
+            self._decide(run, "approve")
         for endpoint, run in runs.items():
             self.runs[f"{endpoint} 1"] = finish(self.here, run, PATIENCE_S)
 
@@ -91,34 +91,33 @@ class Campaign:
     def _good(self) -> None:
         """Asked for twice with one key, once more by another while it is under way, approved by somebody else."""
         put_version(self.here, "good-model", "2", shape="a little other")
-        run = self.runs["good"] = ask(self.here, "good", "2", key="once")
+        run = self.runs["good"] = ask(self.here, "good", "2", key="once", who="chief")
         body: dict[str, Any] = {"workload": "good", "model": {"version": "2"}}
-        self.answers["again"] = post(self.here, "deployments", "default", body, key="once")
+        self.answers["again"] = post(self.here, "deployments", "chief", body, key="once")
         self.answers["other body"] = post(
-            self.here, "deployments", "default", {**body, "reason": "other"}, key="once"
+            self.here, "deployments", "chief", {**body, "reason": "other"}, key="once"
         )
-        self.answers["busy"] = post(self.here, "deployments", "chief", {**body, "reason": "mine"}, key="mine")
-        calmly(lambda: self._is_asking(run), "the good model to ask")
-        self.answers["own word"] = post(self.here, f"deployments/{run.id}/approve", "default")
-        decide(self.here, run, "approve", "chief")
+        self.answers["busy"] = post(self.here, "deployments", "default", body, key="mine")
+        self.answers["own word"] = decide(self.here, run, "approve", "chief")
+        self._decide(run, "approve")
         finish(self.here, run, PATIENCE_S)
 
-    def _is_asking(self, run: Ran, number: int = 0) -> bool:
-        name = f"resume/{number}-request.json" if number else "approval-request.json"
-        return bool(self.here.state.get_blob_client(f"deployments/{run.id}/{name}").exists())
+    def _decide(self, run: Ran, decision: str, number: int = 0) -> None:
+        status, answer = decide(self.here, run, decision, number=number)
+        assert status == 200, answer
 
     def _stale(self) -> None:
         """Nothing new is heard: a person is asked, and says no."""
         run = self._begin(BAD[-1])
-        decide(self.here, run, "reject", number=1)
+        self._decide(run, "reject", number=1)
         finish(self.here, run, PATIENCE_S)
 
     def _quiet(self) -> None:
         """Nobody calls: a person lets it go on once, and then it asks again."""
         put_version(self.here, "quiet-model", "2")
         run = self.runs["quiet"] = ask(self.here, "quiet", "2")
-        decide(self.here, run, "approve", number=1)
-        decide(self.here, run, "reject", number=2)
+        self._decide(run, "approve", number=1)
+        self._decide(run, "reject", number=2)
         finish(self.here, run, PATIENCE_S)
 
     def _late_fault(self) -> None:
@@ -143,12 +142,7 @@ class Campaign:
             ]
             answers = sorted((each.result() for each in asked), key=lambda answer: answer[0])
         self.answers |= {"race won": answers[0], "race lost": answers[1]}
-        for status, answer in answers:
-            if status == 202:
-                run = self.runs[f"raced {answer['id']}"] = finish(
-                    self.here, Ran(answer["id"], ""), PATIENCE_S
-                )
-                self.runs.setdefault("raced", run)
+        self.runs["raced"] = finish(self.here, Ran(answers[0][1]["id"], ""), PATIENCE_S)
 
     def _deleted(self) -> None:
         """Somebody deletes the endpoint while a rollout has it."""

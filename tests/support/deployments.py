@@ -98,18 +98,12 @@ def post(here: Estate, path: str, who: str, body: Any = None, *, key: str = "") 
     return here.world.api(path, method="POST", body={} if body is None else body, headers=headers)
 
 
-def decide(here: Estate, run: Ran, decision: str, who: str = "approver", number: int = 0) -> None:
-    """Approve or reject what the run asks, once it asks."""
-    calmly(lambda: is_asking(here, run, number), f"{run.id} to ask a person", PATIENCE_S)
-    _, report = here.world.api(f"deployments/{run.id}")
-    body = {"digest": report["approval"]["digest"]}  # of what is asked, as who decides has seen it
-    status, answer = post(here, f"deployments/{run.id}/{decision}", who, body)
-    assert status in (200, 202), answer
-
-
-def is_asking(here: Estate, run: Ran, number: int = 0) -> bool:
+def decide(here: Estate, run: Ran, decision: str, who: str = "approver", number: int = 0) -> tuple[int, Any]:
+    """Approve or reject what the run asks, once it asks: the answer."""
     name = f"resume/{number}-request.json" if number else "approval-request.json"
-    return bool(here.state.get_blob_client(f"deployments/{run.id}/{name}").exists())
+    path = f"deployments/{run.id}/{name}"
+    asked = calmly(lambda: here.read_json(here.state, path), f"{run.id} to ask a person")
+    return post(here, f"deployments/{run.id}/{decision}", who, {"digest": asked["digest"]})
 
 
 def finish(here: Estate, run: Ran, seconds: float = PATIENCE_S) -> Ran:
