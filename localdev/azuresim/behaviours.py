@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from localdev.azuresim.behaviours_compute import COMPUTE
 from localdev.azuresim.behaviours_core import CORE
+from localdev.azuresim.behaviours_endpoints import ENDPOINTS
 from localdev.azuresim.behaviours_events import EVENTS
 from localdev.azuresim.behaviours_ml import ML
 from localdev.azuresim.behaviours_ml_jobs import ML_JOBS
@@ -35,7 +36,10 @@ class Behaviour:
 
 def behaviours() -> tuple[Behaviour, ...]:
     """The whole table: what is written down here, and one entry for each fault that can be asked for by name."""
-    return (*(Behaviour(*row) for row in (*CORE, *COMPUTE, *ML, *ML_JOBS, *EVENTS, *SERVING)), *_faults())
+    return (
+        *(Behaviour(*row) for row in (*CORE, *COMPUTE, *ML, *ML_JOBS, *ENDPOINTS, *EVENTS, *SERVING)),
+        *_faults(),
+    )
 
 
 def _faults() -> Iterator[Behaviour]:

@@ -174,6 +174,23 @@ class Control:
         """`name`: a family, or clusters, dedicatedCores, lowPriorityCores."""
         self._call("POST", "/quotas", {"region": region, "family": name, "limit": limit, "of": "ml"})
 
+    def endpoints(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/endpoints")["value"])
+
+    def endpoint(self, name: str) -> dict[str, Any]:
+        """An online endpoint as it really is: {name, state, traffic, tags, deployments: [{name, state, code, model,
+        tags, instances, weight}], traffic_events}; the events of every map that was accepted and applied."""
+        return dict(self._call("GET", f"/endpoints/{name}"))
+
+    def delete_endpoint(self, name: str, deployment: str = "") -> None:
+        """Somebody else deletes an endpoint, or one deployment of it, traffic or not."""
+        below = f"/deployments/{deployment}" if deployment else ""
+        self._call("DELETE", f"/endpoints/{name}{below}")
+
+    def change_cluster(self, name: str = estate.AKS_CLUSTER, **settings: Any) -> None:
+        """`reachable`, `extension` (installed?), `nodes` ([{name, cpu, memory_gib, gpu}]) of an AKS cluster."""
+        self._call("POST", f"/clusters/{name}", settings)
+
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(

@@ -33,6 +33,7 @@ from localdev.azuresim.events import Events
 from localdev.azuresim.faults import Faults
 from localdev.azuresim.machines import Machines, trust
 from localdev.azuresim.metadata import HostIdentity, InstanceMetadata
+from localdev.azuresim.ml import endpoint_control
 from localdev.azuresim.ml_host import MlHost
 from localdev.azuresim.proxy import Proxy
 from localdev.azuresim.routing import Router
@@ -141,7 +142,8 @@ class Simulator:
         stack.push_async_callback(grid.close)
         router = Router([*providers.routes(world), *grid.routes()])
         saved = SavedWorld(state)
-        if not saved.load(world):
+        is_old = saved.load(world)
+        if not is_old:
             estate.furnish(world.store, world.now())
 
         arm = Arm(world, router, self._contract, lambda: saved.save(world))
@@ -150,8 +152,11 @@ class Simulator:
         identity_port = await _listen(stack, _catch_all(identity.serve))
         machines.identity_port = identity_port
         control = ControlApi(world, lambda: saved.save(world))
-        grid_routes = grid.control_routes(lambda: saved.save(world))
-        more = [*grid_routes, *serving_control.routes(world)]
+        more = [
+            *grid.control_routes(lambda: saved.save(world)),
+            *serving_control.routes(world),
+            *endpoint_control.control_routes(world, lambda: saved.save(world)),
+        ]
         control_port = await _listen(stack, control.application(more))
 
         ml = MlHost(world, self._contract, lambda: saved.save(world))
@@ -175,6 +180,8 @@ class Simulator:
         stack.push_async_callback(proxy.stop)
         await proxy.start()
         machines.proxy_port = proxy.port
+        if is_old:
+            world.scheduler.at(world.now(), "endpoints.restore")
 
         turns = asyncio.create_task(_turn(world.scheduler.run_due, lambda: saved.save(world)))
         stack.callback(turns.cancel)

@@ -15,6 +15,7 @@ from localdev.azuresim.faults import Fault
 from localdev.azuresim.ml import (
     deployment_errors,
     deployment_spec,
+    endpoint_keys,
     endpoint_spec,
     images,
     kubernetes,
@@ -301,6 +302,8 @@ class DeploymentLife:
                 "Succeeded",
             ):
                 self._launch(deployment, at)
+        for endpoint in self._world.store.of_type(endpoint_spec.ENDPOINTS):
+            endpoint_keys.route(self._world, endpoint)
 
     def _stop(self, deployment: Resource) -> None:
         self._starting.pop(deployment.id, None)
