@@ -34,7 +34,9 @@ class Operation:
     ended: float | None = None
     error: dict[str, Any] | None = None
     result: Any = None  # what its Location answers in the end, if it has a result of its own
-    kinds: list[str] = field(default_factory=lambda: ["operations", "operationResults"])  # segments of its two URLs
+    kinds: list[str] = field(
+        default_factory=lambda: ["operations", "operationResults"]
+    )  # segments of its two URLs
 
     @property
     def is_running(self) -> bool:
