@@ -81,8 +81,7 @@ SERVING: tuple[Row, ...] = (
     (
         "azureml-fe holds requests until a replica is free, for max_queue_wait_ms",
         "doc",
-        "learn: machine-learning/how-to-kubernetes-inference-routing-azureml-fe; reference-yaml-deployment-managed-online",
-        ("time:QUEUE_WAIT_S",),
+        "learn: machine-learning/how-to-kubernetes-inference-routing-azureml-fe, reference-yaml-deployment",
     ),
     ("a Kubernetes endpoint hands a model's own refusals (4xx) on as they are", "assumed", ""),
     ("a request may have 10 MB, of a Kubernetes endpoint 100 MB", "assumed", ""),

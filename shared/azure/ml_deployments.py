@@ -89,6 +89,7 @@ def deployment_body(
 ) -> dict[str, Any]:
     """A whole deployment. It has no traffic: that is the endpoint's, and given later."""
     resources = plan.resources
+    patience = f"PT{resources.request_timeout.total_seconds():g}S"
     properties: dict[str, Any] = {
         "model": model_id,
         "codeConfiguration": {"codeId": code_id, "scoringScript": script},
@@ -96,7 +97,7 @@ def deployment_body(
         "environmentVariables": environment_variables(plan, settings),
         "requestSettings": {
             "maxConcurrentRequestsPerInstance": resources.max_concurrent,
-            "requestTimeout": f"PT{resources.request_timeout.total_seconds():g}S",
+            "requestTimeout": patience,
         },
         "scaleSettings": {"scaleType": "Default"},
         "livenessProbe": _PROBE,
@@ -104,6 +105,8 @@ def deployment_body(
         "appInsightsEnabled": False,
     }
     if plan.target.platform == "aks":
+        # Azure's half second refuses requests in every short burst. A managed endpoint knows no such setting any more.
+        properties["requestSettings"]["maxQueueWait"] = patience
         needs = {"cpu": resources.cpu, "memory": resources.memory}
         if resources.gpu:
             needs["gpu"] = str(resources.gpu)

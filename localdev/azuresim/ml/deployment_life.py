@@ -200,6 +200,7 @@ class DeploymentLife:
             instances=deployment.state["instances"],
             max_concurrent=int(requests["maxConcurrentRequestsPerInstance"]),
             timeout_s=seconds(requests["requestTimeout"]),
+            queue_wait_s=seconds(requests["maxQueueWait"]),
             client_id=endpoint_spec.client_id(endpoint),
         )
 

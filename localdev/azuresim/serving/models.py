@@ -23,7 +23,8 @@ class ServedModel:
     """One deployment. `code` None: the entry script lies in the model's folder.
 
     `entry` is relative to `code`; `environment` are the deployment's own variables; `client_id` is the identity its
-    programs get tokens of ("" for none). `max_concurrent`, `timeout_s`: its requestSettings, in wall seconds.
+    programs get tokens of ("" for none). `max_concurrent`, `timeout_s` and `queue_wait_s` are its requestSettings, in
+    wall seconds.
     """
 
     code: Path | BlobFolder | None
@@ -34,6 +35,7 @@ class ServedModel:
     instances: int = 1
     max_concurrent: int = 1
     timeout_s: float = 5.0
+    queue_wait_s: float = 0.5
     client_id: str = ""
 
 

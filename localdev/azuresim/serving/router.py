@@ -30,7 +30,6 @@ DEPLOYMENT_HEADER = "azureml-model-deployment"
 AUDIENCES = {"https://ml.azure.com"}
 LARGEST_BYTES = 100 * 1024 * 1024
 _LARGEST_MANAGED_BYTES = 10 * 1024 * 1024
-QUEUE_WAIT_S = 0.5
 _PATHS = ("/", "/score", "/swagger.json")
 # Between two hops only, or none of the model's business.
 _NOT_FORWARDED = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te"}
@@ -210,7 +209,7 @@ def _refusal(refused: Refused, deployment: str) -> web.Response:
 
 def _queue_wait_s(deployment: Deployment, kind: Kind) -> float:
     """What a managed endpoint lets in may wait for as long as a request may take: its queue is short."""
-    return deployment.served.timeout_s if kind == "managed" else QUEUE_WAIT_S
+    return deployment.served.timeout_s if kind == "managed" else deployment.served.queue_wait_s
 
 
 def _not_up(kind: Kind) -> Refused:
