@@ -23,6 +23,7 @@ _HERE = Path(__file__).parent
 _FETCHER = _HERE.parent / "ml" / "job_shell.py"
 _NOT_MOVED = 70  # job_shell.py
 _MIB = 1024 * 1024
+_TAIL_BYTES = 256 * 1024
 
 Place = Callable[[BlobFolder], dict[str, str]]  # how a fetcher gets at blobs: job_shell.Place
 
@@ -63,10 +64,10 @@ class Instance:
         return _phase(self._told)
 
     def log(self) -> str:
-        """All that its servers wrote; if its files did not come, why."""
+        """The end of what its servers wrote; if its files did not come, why."""
         if self._execution.exit_code == _NOT_MOVED:
-            return _text(self._root / "error")
-        return _text(self._log)
+            return _tail(self._root / "error")
+        return _tail(self._log)
 
     def destroy(self) -> None:
         self._machines.destroy(self.id)
@@ -140,8 +141,10 @@ def _write(document: Path, content: dict[str, Any]) -> Path:
     return document
 
 
-def _text(file: Path) -> str:
+def _tail(file: Path) -> str:
     try:
-        return file.read_text(errors="replace")
+        with file.open("rb") as text:
+            text.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+            return text.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
