@@ -158,7 +158,7 @@ def test_errors_at_a_quarter_of_the_traffic_bring_blue_back(campaign: Campaign) 
 
     assert run.outcome["state"] == "RolledBack", run.outcome
     assert shares(campaign.here, "late-fault", run) == [10, 25, 0]
-    assert [step["outcome"] for step in steps(campaign.here, run)] == ["passed", "failed"]
+    assert [step["outcome"] for step in steps(campaign.here, run)] == ["passed", "fail"]
     _, restored = exposure(campaign.here, "late-fault", run)
     assert restored <= RESTORED_WITHIN
     (kept,) = record(campaign.here, "late-fault")["kept"]
@@ -170,7 +170,7 @@ def test_silence_promotes_nobody(campaign: Campaign) -> None:
 
     assert run.outcome["state"] == "RolledBack", run.outcome
     assert shares(campaign.here, "quiet", run) == [10, 50, 0]
-    assert [step["outcome"] for step in steps(campaign.here, run)] == ["approved", "inconclusive"]
+    assert [step["outcome"] for step in steps(campaign.here, run)] == ["approved", "reject"]
 
 
 def test_of_two_that_race_for_an_endpoint_one_has_it_and_the_other_is_told_who(campaign: Campaign) -> None:
