@@ -71,7 +71,7 @@ class AppendBlobs:
                 credential=ManagedIdentityCredential(client_id=self._client_id)
                 if self._client_id
                 else DefaultAzureCredential(exclude_interactive_browser_credential=True),
-                retry_total=1,
+                retry_total=0,  # what was not written is tried again with the next flush
                 connection_timeout=_CONNECT_S,
                 read_timeout=_READ_S,
             )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from node.errors import NodeError, reason_of
+from node.serving.loading import one_thread_each
 from node.serving.service import Answer, Service, open_service
 
 try:
@@ -36,6 +37,7 @@ _service: Service | None = None
 def init() -> None:
     """Open the service. Its one line of error goes to the log before the server's own stack traces."""
     global _service
+    one_thread_each()
     logging.getLogger("node").setLevel(logging.INFO)
     try:
         _service = open_service(code=_code(), entry=_entry())

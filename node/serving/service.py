@@ -95,7 +95,6 @@ def open_service(
 ) -> Service:
     """The service that the environment describes. Raises ModelLoadError or CodeLoadError with one clear line."""
     environment = os.environ if environment is None else environment
-    loading.one_thread_each()
     folder, card = loading.find_model(environment)
     if code is None:
         service = Service(card, loading.load_predictor(folder, card), collector_of(environment, card))

@@ -1,0 +1,415 @@
+"""Muster's scoring script behind real servers: what it answers, what it refuses, and what it collects."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import package
+from node.errors import CodeLoadError, ModelLoadError
+from node.models import parse_card
+from node.serving.collector import collector_of
+from tests.node import onnx_bytes
+from tests.node.estate import ACCOUNT_URL, CLIENT_ID, ROOT, Estate
+from tests.node.jobs import some_rows
+from tests.node.servers import (
+    INFERENCE,
+    InProcess,
+    Server,
+    begun,
+    served,
+    store_bytes,
+    store_model,
+    unpacked,
+)
+
+WORKSPACE = "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.MachineLearningServices/workspaces/w1"
+GOOD = {"input_data": {"columns": ["hour", "distance"], "data": [[7, 500.5], [23, 90]]}}
+
+
+needs_inference = pytest.mark.skipif(not INFERENCE.exists(), reason="no .build/inference: run `make setup`")
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(tmp_path_factory.mktemp("code"))
+
+
+@pytest.fixture(scope="module", params=[pytest.param("inference", marks=needs_inference), "wsgi"])
+def server(
+    request: pytest.FixtureRequest, code: Path, model: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server | InProcess]:
+    folder = tmp_path_factory.mktemp("served") / "flights-delay"
+    digest = store_model(
+        folder / "1", model
+    )  # as Azure ML lays a registered folder out: below AZUREML_MODEL_DIR
+    if request.param == "wsgi":
+        yield InProcess(folder, digest)
+        return
+    with served("inference", code, folder, {"MUSTER_MODEL_SHA256": digest}) as server:
+        yield server
+
+
+def test_columns_in_any_order_are_predicted_in_the_cards(server: Server | InProcess, model: Any) -> None:
+    status, answer, headers = server.post(GOOD)
+    rows = some_rows(0).head(0)[["distance", "hour"]]
+    rows.loc[0], rows.loc[1] = [500.5, 7], [90.0, 23]
+    expected = model.predict_proba(rows.astype({"distance": "float64", "hour": "int64"}))[:, 1]
+    assert status == 200
+    assert answer == {"predictions": list(expected)}
+    assert len(headers["x-muster-request-id"]) == 32
+
+
+def test_an_answer_is_the_same_whoever_else_asks(server: Server | InProcess) -> None:
+    asked = [
+        {"input_data": {"columns": ["distance", "hour"], "data": [[float(n * 37), n % 24]]}}
+        for n in range(40)
+    ]
+    alone = [server.post(each)[1] for each in asked]
+    with ThreadPoolExecutor(8) as clients:
+        assert [answer for _, answer, _ in clients.map(server.post, asked)] == alone
+
+
+def _with(columns: Any = None, data: Any = None, **more: Any) -> dict[str, Any]:
+    table = {"columns": ["distance", "hour"] if columns is None else columns, "data": data or [[1.0, 2]]}
+    return {"input_data": {**table, **more}}
+
+
+REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "not JSON": (b"{", ["the body is not JSON"]),
+    "not UTF-8": (b'{"input_data": "\xff"}', ["the body is not JSON"]),
+    "nothing": (b"", ["the body is not JSON"]),
+    "deep": (b"[" * 100_000, ["the body is not JSON"]),
+    "a number of 5,000 digits": (b"1" * 5000, ["the body is not JSON"]),
+    "another shape": ([1, 2], ["not of the shape"]),
+    "no rows": ({"input_data": {"columns": ["distance", "hour"], "data": []}}, ["at least one"]),
+    "too many rows": (_with(data=[[1.0, 2]] * 1001), ["1001 rows; at most 1000"]),
+    "a field nobody knows": ({**_with(), "explain": True}, ['"explain": not a field']),
+    "a missing column": (_with(["hour"], [[2]]), ["'distance' is missing"]),
+    "a strange column": (_with(["distance", "hour", "wind"], [[1.0, 2, 3]]), ['"wind" is no input']),
+    "a column twice": (_with(["distance", "hour", "hour"], [[1.0, 2, 3]]), ['"hour" is there 2 times']),
+    "a row that is too short": (_with(data=[[1.0, 2], [1.0]]), ["data[1]: a list of 2"]),
+    "a text for a number": (_with(data=[["far", 2]]), ['data[0][0] (distance): "far" found, a number']),
+    "true for a number": (_with(data=[[True, 2]]), ["(distance): true found"]),
+    "half an hour": (_with(data=[[1.0, 2.5]]), ["(hour): 2.5 found, a whole number"]),
+    "null": (_with(data=[[None, 2]]), ["(distance): null found"]),
+    "NaN": (b'{"input_data": {"columns": ["distance", "hour"], "data": [[NaN, 2]]}}', ["no finite number"]),
+    "infinity by overflow": (
+        b'{"input_data": {"columns": ["distance", "hour"], "data": [[1e999, 2]]}}',
+        ["(distance): Infinity is no finite number"],
+    ),
+    "more than 64 bits": (_with(data=[[1.0, 2**63]]), ["(hour): a huge number is no 64-bit number"]),
+    "all of it": (
+        _with(data=[["far", 2], [1.0, "late"], [None, None]]),
+        ["data[0][0]", "data[1][1]", "data[2][0]", "data[2][1]"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_malformed_request_is_the_clients_fault_and_every_fault_is_named(
+    server: Server | InProcess, case: str
+) -> None:
+    body, faults = REFUSED[case]
+    status, answer, _ = server.post(body)
+    assert status == 400, answer
+    assert all(any(fault in said for said in answer["faults"]) for fault in faults), answer
+    assert len(answer["faults"]) == len(faults)
+
+
+def test_a_thousand_faults_are_counted_not_listed(server: Server | InProcess) -> None:
+    status, answer, _ = server.post(_with(data=[["x", "y"]] * 1000))
+    assert status == 400
+    assert len(answer["faults"]) == 51
+    assert answer["faults"][-1] == "and 1950 faults more"
+
+
+def test_a_body_of_10_mb_is_refused_and_the_server_lives_on(server: Server | InProcess) -> None:
+    status, answer, _ = server.post(b" " * 10_000_000)
+    assert (status, answer["faults"]) == (413, ["the body has more than 1048576 bytes"])
+    assert server.post(GOOD)[0] == 200
+
+
+def test_only_post_scores(server: Server | InProcess) -> None:
+    assert server.send("GET", "/score?hour=1")[0] == 405
+
+
+class _Source:
+    """Unpickles as whatever the expression gives, where nothing of these tests can be imported."""
+
+    def __init__(self, expression: str) -> None:
+        self._expression = expression
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (self._expression,)
+
+
+def _planted(body: str) -> _Source:
+    return _Source(f"type('Planted', (), {{'predict': lambda self, frame: {body}}})()")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("[float('nan')] * len(frame)", "2 of 2 predictions are no finite double: the model gave nan"),
+        ("[0.5, float('inf')]", "1 of 2 predictions are no finite double: the model gave inf"),
+        ("[0.5]", "1 values for 2 rows"),
+        ("1 / 0", "the model raised ZeroDivisionError"),
+        ("None", "NoneType values for 2 rows"),
+        ("['0.5', None]", "2 of 2 predictions are no finite double"),
+    ],
+)
+def test_no_answer_is_better_than_a_wrong_one(tmp_path: Path, body: str, said: str) -> None:
+    digest = store_model(tmp_path / "model", _planted(body))
+    status, answer, _ = InProcess(tmp_path / "model", digest).post(GOOD)
+    assert status == 500
+    assert said in answer["message"]
+
+
+@needs_inference
+def test_a_model_that_is_not_the_promised_one_is_never_opened(code: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "opened"
+    store_model(tmp_path / "model", _Source(f"open({str(trap)!r}, 'w')"))
+    promised = {"MUSTER_MODEL_SHA256": "0" * 64}
+    with begun("inference", code, tmp_path / "model", promised) as server:
+        assert server.process.wait(60) == 3
+    assert (
+        "muster: cannot serve: ModelLoadError: wrong digest: the deployment promises sha256 000"
+        in server.said()
+    )
+    assert not trap.exists()
+
+
+def test_a_file_changed_after_its_card_was_written_is_never_opened(tmp_path: Path) -> None:
+    digest = store_model(tmp_path / "model", _planted("[0.5, 0.5]"))
+    trap = tmp_path / "opened"
+    store_model(tmp_path / "other", _Source(f"open({str(trap)!r}, 'w')"))
+    (tmp_path / "other" / "model.joblib").rename(tmp_path / "model" / "model.joblib")
+    with pytest.raises(ModelLoadError, match=r"wrong digest: .* model.joblib has [0-9a-f]{64}"):
+        InProcess(tmp_path / "model", digest)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("digest", "folders", "said"),
+    [
+        ("", ["model"], "must say which model it is to serve"),
+        ("0" * 64, [], "no such folder"),
+        ("0" * 64, ["model/one", "model/other"], "has 2 MODEL.json"),
+    ],
+)
+def test_what_a_deployment_lacks_is_said_in_one_line(
+    tmp_path: Path, digest: str, folders: list[str], said: str
+) -> None:
+    for folder in folders:
+        store_model(tmp_path / folder, _planted("[0.5]"))
+    with pytest.raises(ModelLoadError, match=said) as raised:
+        InProcess(tmp_path / "model", digest)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_an_onnx_model_is_served(tmp_path: Path) -> None:
+    data = onnx_bytes.logistic_by_column([0.001, 0.01])
+    digest = store_bytes(tmp_path / "model", data, flavor="onnx", file="model.onnx")
+    status, answer, _ = InProcess(tmp_path / "model", digest).post(GOOD)
+    expected = [
+        1 / (1 + math.exp(-0.001 * distance - 0.01 * hour)) for hour, distance in ((7, 500.5), (23, 90))
+    ]
+    assert status == 200
+    assert answer["predictions"] == pytest.approx(expected, abs=1e-6)
+
+
+USER_SCRIPT = """
+import json, os
+
+def init():
+    global offset
+    assert os.path.isdir(os.environ["AZUREML_MODEL_DIR"])
+    import helper
+    offset = helper.OFFSET
+
+def run(raw_data):
+    table = json.loads(raw_data)["input_data"]
+    if table["data"][0][0] == 13:
+        raise ValueError("unlucky")
+    return [offset + row[0] for row in table["data"]]
+"""
+
+
+@needs_inference
+def test_the_users_own_script_answers_by_the_same_contract(tmp_path: Path, model: Any) -> None:
+    scripts = tmp_path / "theirs"
+    scripts.mkdir()
+    (scripts / "score.py").write_text(USER_SCRIPT)
+    (scripts / "helper.py").write_text("OFFSET = 1000")
+    files = {path.name: path for path in scripts.iterdir()}
+    code = unpacked(tmp_path / "code", files, "score.py")
+    digest = store_model(tmp_path / "model", model)
+    with served("inference", code, tmp_path / "model", {"MUSTER_MODEL_SHA256": digest}) as server:
+        assert server.post(GOOD)[:2] == (200, {"predictions": [1007.0, 1023.0]})
+        assert server.post(_with(data=[["far", 2]]))[0] == 400
+        status, answer, _ = server.post(_with(data=[[13.0, 2]]))
+        assert (status, answer["message"]) == (500, "run() raised ValueError: unlucky")
+
+
+def test_a_users_script_that_raises_in_init_says_so(tmp_path: Path, model: Any) -> None:
+    (tmp_path / "licensed.py").write_text(
+        "def init():\n    raise RuntimeError('no licence')\ndef run(raw): ..."
+    )
+    digest = store_model(tmp_path / "model", model)
+    with pytest.raises(CodeLoadError, match=r"licensed.py: RuntimeError: no licence"):
+        InProcess(tmp_path / "model", digest, tmp_path, "licensed.py")
+
+
+class Collected:
+    """A container of its own, and servers that collect in it."""
+
+    def __init__(self, estate: Estate, code: Path, folder: Path, model: Any) -> None:
+        self.estate, self.code, self.model = estate, code, folder / "model"
+        self.container = f"modeldata-{os.urandom(4).hex()}"
+        self.digest = store_model(self.model, model)
+        estate.blobs.create_container(self.container)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            **{name: value for name, value in self.estate.env.items() if name not in ("PATH", "HOME")},
+            "MUSTER_MODEL_SHA256": self.digest,
+            "MUSTER_COLLECT": f"{ACCOUNT_URL}/{self.container}",
+            "MUSTER_COLLECT_CLIENT_ID": CLIENT_ID,
+            "MUSTER_COLLECT_EVERY_S": "0.2",
+            "MUSTER_WORKSPACE": WORKSPACE,
+            "MUSTER_SERVICE": "flights-live",
+            "MUSTER_MODEL": "flights-delay",
+            "MUSTER_VERSION": "1",
+            "MUSTER_DEPLOYMENT": "d0a1b2c3d",
+            **more,
+        }
+
+    def rows(self, designation: str) -> list[dict[str, str]]:
+        client = self.estate.blobs.get_container_client(self.container)
+        found: list[dict[str, str]] = []
+        for blob in client.list_blobs(f"s1/g1/w1/flights-live/flights-delay/1/{designation}/"):
+            assert blob.blob_type == "AppendBlob"
+            assert blob.name.endswith("/data.csv")
+            text = client.download_blob(blob.name).readall().decode()
+            found += csv.DictReader(io.StringIO(text))
+        return found
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        pause = threading.Event()
+        for _ in range(300):
+            if reached():
+                return
+            pause.wait(0.1)
+        raise AssertionError(
+            f"{len(self.rows('inputs'))} inputs, {len(self.rows('predictions'))} predictions"
+        )
+
+
+@pytest.fixture
+def collected(machine: Estate, code: Path, tmp_path: Path, model: Any) -> Collected:
+    return Collected(machine, code, tmp_path, model)
+
+
+@needs_inference
+def test_what_is_served_is_collected_by_several_writers_under_one_header(collected: Collected) -> None:
+    environment = collected.environment()
+    with (
+        served("inference", collected.code, collected.model, environment) as one,
+        served("wsgi", collected.code, collected.model, environment) as other,
+    ):
+        answers = [
+            server.post(GOOD, **{"x-ms-client-request-id": f"c{n}"}) for n, server in enumerate([one, other])
+        ]
+        one.post(_with(data=[["far", 2]]))
+        one.post(GOOD, **{"x-ms-client-request-id": "muster-probe-1"})
+        collected.until(lambda: len(collected.rows("predictions")) >= 4 <= len(collected.rows("inputs")))
+    inputs, predictions = collected.rows("inputs"), collected.rows("predictions")
+    told = {
+        (headers["x-muster-request-id"], str(row)): value
+        for _, answer, headers in answers
+        for row, value in enumerate(answer["predictions"])
+    }
+    assert {(row["request_id"], row["row"]): float(row["late_probability"]) for row in predictions} == told
+    assert sorted((r["client_request_id"], r["distance"], r["hour"]) for r in inputs) == [
+        ("c0", "500.5", "7"), ("c0", "90.0", "23"), ("c1", "500.5", "7"), ("c1", "90.0", "23"),
+    ]  # fmt: skip
+    assert {row["deployment"] for row in inputs} == {"d0a1b2c3d"}
+    assert all(row["time"].endswith("Z") for row in inputs)
+
+
+@needs_inference
+def test_what_waits_is_written_before_a_server_ends(collected: Collected) -> None:
+    environment = collected.environment(MUSTER_COLLECT_EVERY_S="3600")
+    with served("inference", collected.code, collected.model, environment) as server:
+        server.post(GOOD)
+        os.kill(server.process.pid, signal.SIGTERM)
+        server.process.wait(60)
+    assert len(collected.rows("inputs")) == len(collected.rows("predictions")) == 2
+
+
+def test_where_storage_is_away_requests_go_on_and_rows_are_dropped_and_counted(collected: Collected) -> None:
+    environment = collected.environment(HTTPS_PROXY="http://127.0.0.1:9")
+    padded = json.dumps(GOOD).encode().ljust(1024 * 1024)
+    with served("wsgi", collected.code, collected.model, environment) as server:
+        assert [server.post(padded)[0] for _ in range(6)] == [200] * 6
+        collected.until(lambda: "collecting failed" in server.said())
+        collected.until(lambda: "collecting: 4 rows were dropped so far" in server.said())
+        assert server.post(GOOD)[0] == 200
+
+
+def test_a_container_that_is_not_there_fails_no_request(collected: Collected) -> None:
+    environment = collected.environment(MUSTER_COLLECT=f"{ACCOUNT_URL}/there-is-none")
+    with served("wsgi", collected.code, collected.model, environment) as server:
+        assert server.post(GOOD)[0] == 200
+        collected.until(lambda: "ContainerNotFound" in server.said())
+        assert server.post(GOOD)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"MUSTER_COLLECT": "https://elsewhere.example/modeldata"},
+        {"MUSTER_COLLECT": f"{ACCOUNT_URL}/a/b"},
+        {"MUSTER_WORKSPACE": "nothing"},
+        {"MUSTER_VERSION": "../../other"},
+        {"MUSTER_SERVICE": ""},
+    ],
+)
+def test_a_wrong_setting_collects_nothing_and_serves(
+    collected: Collected, caplog: pytest.LogCaptureFixture, broken: dict[str, str]
+) -> None:
+    card = parse_card((collected.model / "MODEL.json").read_bytes())
+    assert collector_of(collected.environment(**broken), card) is None
+    assert "nothing is collected" in caplog.text
+
+
+def test_a_blob_taken_away_is_begun_again_with_its_header(collected: Collected) -> None:
+    with served("wsgi", collected.code, collected.model, collected.environment()) as server:
+        server.post(GOOD)
+        collected.until(lambda: len(collected.rows("inputs")) == 2)
+        client = collected.estate.blobs.get_container_client(collected.container)
+        for blob in list(client.list_blobs()):
+            client.delete_blob(blob.name)
+        server.post(GOOD)
+        collected.until(lambda: len(collected.rows("predictions")) == 2 == len(collected.rows("inputs")))
+
+
+def test_the_archive_is_the_same_bytes_for_the_same_code_and_needs_nothing_of_the_app(tmp_path: Path) -> None:
+    assert package.build_serving() == package.build_serving()
+    assert package.build_serving().digest != package.build_serving({}, "score.py").digest
+    names = {p.relative_to(tmp_path).as_posix() for p in unpacked(tmp_path).rglob("*") if p.is_file()}
+    assert package.SCORING_ENTRY in names
+    assert not any(name.split("/")[0] not in ("node", package.SCORING_ENTRY) for name in names)
+    assert {name.split("/")[-1] for name in names} >= {p.name for p in (ROOT / "node/serving").glob("*.py")}
