@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from shared.azure import blob, ledger, ml_registry, model_store
@@ -12,6 +13,10 @@ from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
 from shared.domain.retrain import Registered, Registration
 from shared.durable import contracts
 from shared.durable.blueprint import activity
+from shared.triggers.model_events import ask_for
+from shared.triggers.workloads import deployments
+
+logger = logging.getLogger(__name__)
 
 CONTAINER = "models"
 
@@ -146,7 +151,8 @@ def _tags(lineage: dict[str, Any]) -> dict[str, str]:
 
 
 def _ask_for_deployment(registration: Registration, model: ModelRef) -> str:
-    """Put the request on record, where a deployment takes it up; "" if none was declared. Gives the record's path."""
+    """Put the request on record, and claim the deployment if its policy is declared. Gives the record's path, "" if the
+    retraining asks for none. A policy that is not declared, or serves another model, leaves the request as it is."""
     request, deploy = registration.request, registration.request.workload.deploy
     if deploy is None:
         return ""
@@ -158,4 +164,11 @@ def _ask_for_deployment(registration: Registration, model: ModelRef) -> str:
             "cause": request.cause, "startedBy": request.started_by,
         },
     )  # fmt: skip
+    policy = deployments().get(deploy.workload)
+    if policy is None or policy.model.name != model.name:
+        logger.warning(
+            "no deployment is declared for it", extra={"run": request.run, "workload": deploy.workload}
+        )
+        return path
+    ask_for(policy, request.run, model, cause=request.cause)
     return path

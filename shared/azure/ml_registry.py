@@ -59,34 +59,29 @@ def register_version(
 
 
 def is_archived(name: str, version: str) -> bool:
-    """Whether somebody put the version, or the whole model, out of use in Azure ML. What is not there is not archived.
+    """Whether somebody put the version, or the whole model, out of use in Azure ML. What is not there is not archived."""
+    looks = (_plain_look(f"{name}/versions/{version}"), _plain_look(name))
+    return any(look.get("isArchived") is True for look in looks)
 
-    Two plain requests: this is asked where a person waits, and azure-ai-ml takes a second to load.
-    """
+
+def tags_of(name: str, version: str) -> dict[str, str]:
+    """The tags of a version in Azure ML; none of one that is not there."""
+    return dict(_plain_look(f"{name}/versions/{version}").get("tags") or {})
+
+
+def _plain_look(path: str) -> dict[str, Any]:
+    """A model's or a version's properties, by a plain request: for where a person or an event waits, since azure-ai-ml
+    takes a second to load."""
     if not settings().ml_workspace_id:
-        return False
-    model = f"{ml_client.workspace().id}/models/{name}"
-    looks = (
-        arm.request(
-            "GET",
-            path,
-            api_version=ml_client.ML_API,
-            target=f"read model {name}:{version}",
-            may_be_missing=True,
-        )
-        for path in (f"{model}/versions/{version}", model)
+        return {}
+    answer = arm.request(
+        "GET",
+        f"{ml_client.workspace().id}/models/{path}",
+        api_version=ml_client.ML_API,
+        target=f"read model {path}",
+        may_be_missing=True,
     )
-    return any((look.body.get("properties") or {}).get("isArchived") is True for look in looks)
-
-
-def read_version(name: str, version: str) -> dict[str, Any] | None:
-    """A version as Azure ML shows it; None if it is not there, or there is no workspace."""
-    if not settings().ml_workspace_id:
-        return None
-    seen = ml_client.looked(
-        ml_client.client().model_versions.get, f"read model {name}:{version}", name, version
-    )
-    return None if seen.is_missing else dict(seen.body)
+    return dict(answer.body.get("properties") or {})
 
 
 def _datastore(container: str) -> str:

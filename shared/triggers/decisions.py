@@ -13,7 +13,7 @@ from shared.domain.errors import NotFoundError
 from shared.domain.ml_events import is_event_key
 from shared.domain.retrain_decision import Decision
 from shared.durable.client import Orchestrations
-from shared.triggers.workloads import find_retraining, retrainings
+from shared.triggers.workloads import deciding, find_deciding
 
 MAX_LISTED = 50
 
@@ -21,7 +21,7 @@ MAX_LISTED = 50
 async def get_decisions(req: func.HttpRequest, orchestrations: Orchestrations) -> func.HttpResponse:
     """The newest decisions: of one workload, or about drifts that no workload listens to."""
     name = req.params.get("workload", "")
-    workload = find_retraining(name).name if name else event_ledger.NOBODY
+    workload = find_deciding(name).name if name else event_ledger.NOBODY
     found = await asyncio.to_thread(event_ledger.newest_decisions, workload, MAX_LISTED)
     return _answer(name or "drifts that no workload listens to", found)
 
@@ -36,9 +36,7 @@ async def get_decision(req: func.HttpRequest, orchestrations: Orchestrations) ->
 
 
 def _decisions_about(key: str) -> list[Decision]:
-    asked = (
-        event_ledger.read_decision(workload, key)[0] for workload in (*retrainings(), event_ledger.NOBODY)
-    )
+    asked = (event_ledger.read_decision(workload, key)[0] for workload in (*deciding(), event_ledger.NOBODY))
     return [decision for decision in asked if decision]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from shared.azure import ml_registry, model_store
+from shared.domain.deploy import DeployRequest, EndpointRecord
 from shared.domain.errors import Fault
 from shared.domain.registry import CHAMPION
 
+BY_EVENT = "event"  # who started a deployment that nobody asked for by hand
 _SHOWN = 20
 
 
@@ -26,3 +28,13 @@ def faults_of_model(name: str, version: str) -> list[Fault]:
             Fault(path="model.version", message=message, hint="Restore it there, or name another version")
         ]
     return []
+
+
+def overtaken_by(request: DeployRequest, record: EndpointRecord) -> str:
+    """Why a deployment that nobody asked for by hand is not needed any more: as new a version is live. "" if it is."""
+    name, _, live = (record.live.model if record.live else "").partition(":")
+    if request.started_by != BY_EVENT or name != request.workload.model.name:
+        return ""
+    if not (live.isdecimal() and request.version.isdecimal()) or int(live) < int(request.version):
+        return ""
+    return f"version {live} is live at {request.endpoint}, and {request.version} is not newer"

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 from shared.azure import event_ledger
 from shared.config import settings
+from shared.domain.errors import AppError
 from shared.domain.ml_events import EventKind, Ignored, MlEvent, normalise
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
+from shared.triggers import model_events
 
 logger = logging.getLogger(__name__)
 
@@ -46,24 +48,44 @@ async def take(
     if isinstance(found, Ignored):
         await asyncio.to_thread(event_ledger.record_refused, found, why=Taken.UNKNOWN)
         return Taken.UNKNOWN
-    to_consider = found.kind is EventKind.DRIFT and not found.is_own
+    to_deploy = bool(model_events.listening(found))
+    to_consider = (found.kind is EventKind.DRIFT or to_deploy) and not found.is_own
     if not await asyncio.to_thread(event_ledger.record, found, origin=origin, to_consider=to_consider):
         return Taken.KNOWN
     if not to_consider:
         return Taken.OWN if found.is_own else Taken.RECORDED
-    await _start(orchestrations, found)
+    if not to_deploy:  # the next tick has time to ask whether that version is to be deployed
+        await _start(orchestrations, found)
     return Taken.CONSIDERED
 
 
 async def consider_forgotten(orchestrations: Orchestrations) -> list[str]:
-    """Start what is open and at work nowhere, because something died or could not be asked; gives the keys."""
+    """Start what is open and at work nowhere, because something died or could not be asked; gives the keys.
+
+    Decides about registered models, too.
+    """
     forgotten = []
-    for event in await asyncio.to_thread(event_ledger.unconsidered):
+    open_ = await asyncio.to_thread(event_ledger.unconsidered)
+    for event in open_:
+        if event.kind is EventKind.MODEL_REGISTERED:
+            await _decide_about_model(event, open_)
+            continue
         look = await orchestrations.look(instance_of(event))
         if look is None or look.is_over:
             await _start(orchestrations, event)
             forgotten.append(event.key)
     return forgotten
+
+
+async def _decide_about_model(event: MlEvent, open_: list[MlEvent]) -> None:
+    """No orchestration: it is one look. What cannot be looked at now stays open for the next tick."""
+    try:
+        decisions = await asyncio.to_thread(model_events.decide_about, event, open_)
+    except AppError as error:
+        logger.warning("registered model not decided about", extra={"event": event.key, "error": str(error)})
+        return
+    for decision in decisions:
+        logger.info("registered model decided about", extra={"event": event.key, "action": decision.action})
 
 
 def instance_of(event: MlEvent) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.azure import endpoint_records, event_ledger, ledger
 from shared.domain import fence, names
-from shared.domain.deploy import DeployRequest, EndpointRecord, HoldRequest
+from shared.domain.deploy import DeployOutcome, DeployRequest, DeployState, EndpointRecord, HoldRequest
 from shared.domain.drift import DriftRequest
 from shared.domain.errors import ConflictError
 from shared.domain.retrain import RetrainRequest
@@ -18,6 +18,7 @@ from shared.domain.workload import BatchScoring, Deployment, DriftMonitor, Retra
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
 from shared.durable.contracts import Step
+from shared.triggers.deploy_checks import overtaken_by
 
 type RunRequest = ScoreRequest | RetrainRequest | DriftRequest | DeployRequest
 
@@ -78,6 +79,10 @@ class Busy(ConflictError):
     """Somebody else holds what the run needs to begin."""
 
 
+class Overtaken(ConflictError):
+    """What an event asked for is not needed any more."""
+
+
 async def start_once(
     orchestrations: Orchestrations, request: RunRequest, *, fingerprint: str = ""
 ) -> Started:
@@ -114,8 +119,25 @@ async def start_forgotten(orchestrations: Orchestrations) -> list[str]:
             ):  # nobody was promised anything; who asked asks again
                 await asyncio.to_thread(withdraw, request.run)
             continue
+        except Overtaken as error:
+            await asyncio.to_thread(_drop, request, str(error))
+            continue
         started.append(request.run)
     return started
+
+
+def _drop(request: RunRequest, reason: str) -> None:
+    """Say for good why a claimed deployment was not started. The outcome first: after it nobody starts the run."""
+    if isinstance(request, DeployRequest):
+        now = ledger.storage_now()
+        outcome = DeployOutcome(
+            run=request.run, workload=request.workload.name, slot=request.slot, state=DeployState.REJECTED,
+            reason=f"not started: {reason}", endpoint=request.endpoint, platform=request.platform,
+            model=f"{request.model.name}:{request.version}", cause=request.cause, evidence=request.evidence,
+            started=now, ended=now,
+        )  # fmt: skip
+        ledger.claim(f"runs/{request.run}/outcome.json", outcome)
+    ledger.delete(_unstarted(request.run))
 
 
 def withdraw(run: str) -> None:
@@ -196,7 +218,10 @@ def _prepare(request: RunRequest) -> None:
 
 
 def _take_endpoint(request: DeployRequest) -> None:
-    """Of all that ask for an endpoint at one moment one gets it, and the others are told who. Raises Busy."""
+    """Of all that ask for an endpoint at one moment one gets it, and the others are told who.
+
+    Raises Busy, and Overtaken for what an event asked for while a newer version came to be live.
+    """
     now = ledger.storage_now()
     deadline = now + request.workload.limits.deadline
     asked = HoldRequest(
@@ -209,6 +234,8 @@ def _take_endpoint(request: DeployRequest) -> None:
         if not hold.granted:
             said = f"endpoint {request.endpoint} is not free: {hold.reason}"
             raise Busy(said, code="Busy", target=hold.holder or None)
+        if record.holder is None and (reason := overtaken_by(request, record)):
+            raise Overtaken(reason, code="Overtaken")
         return hold.record
 
     endpoint_records.update(request.endpoint, take)

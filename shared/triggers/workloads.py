@@ -62,7 +62,7 @@ def find_workload(name: str) -> Workload:
 
 
 def retrainings() -> dict[str, Retraining]:
-    """The workloads that decide about events, by name."""
+    """The workloads that retrain, by name."""
     found, _ = load_workloads()
     return {name: workload for name, workload in found.items() if isinstance(workload, Retraining)}
 
@@ -73,11 +73,17 @@ def deployments() -> dict[str, Deployment]:
     return {name: workload for name, workload in found.items() if isinstance(workload, Deployment)}
 
 
-def find_retraining(name: str) -> Retraining:
-    """The Retraining workload called `name`. Raises NotFoundError naming those there are."""
+def deciding() -> dict[str, Workload]:
+    """The workloads that decide about events, by name."""
+    by_events = {name: each for name, each in deployments().items() if each.on_model_registered}
+    return {**retrainings(), **by_events}
+
+
+def find_deciding(name: str) -> Workload:
+    """The workload called `name` that decides about events. Raises NotFoundError naming those there are."""
     workload = find_workload(name)
-    if not isinstance(workload, Retraining):
-        there = ", ".join(retrainings()) or "none"
+    if name not in deciding():
+        there = ", ".join(deciding()) or "none"
         raise NotFoundError(
             f"{name} is a {workload.kind}: it decides about no events; workloads that do: {there}",
             code="NoWorkload",
