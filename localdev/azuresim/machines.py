@@ -48,9 +48,10 @@ class Machines:
             execution.destroy()
 
     def destroy(self, vm_id: str) -> None:
-        """End every process and forget the files. Safe to repeat."""
+        """End every process and forget the files. Safe to repeat, and to call from another thread."""
         self._passwords.pop(vm_id, None)
-        self._secrets = {secret: owner for secret, owner in self._secrets.items() if owner != vm_id}
+        for secret in [secret for secret, owner in list(self._secrets.items()) if owner == vm_id]:
+            del self._secrets[secret]
         machine = self._machines.pop(vm_id, None)
         if machine:
             machine.destroy()
