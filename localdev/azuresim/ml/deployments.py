@@ -12,9 +12,9 @@ from localdev.azuresim.compute.spec import check_tags
 from localdev.azuresim.errors import not_simulated
 from localdev.azuresim.ml import deployment_spec, kubernetes, managed_quota, writes
 from localdev.azuresim.ml.cluster import size_of
-from localdev.azuresim.ml.common import VERSIONS, missing, page, system_data, user_error, workspace_of
+from localdev.azuresim.ml.common import missing, page, system_data, user_error, workspace_of
 from localdev.azuresim.ml.deployment_life import DeploymentLife
-from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS, K8S, endpoint_of, kind_of
+from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS, K8S, VERSIONS, endpoint_of, kind_of
 from localdev.azuresim.routing import Call, Reply, Route
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World

@@ -16,7 +16,7 @@ from localdev.azuresim import estate
 from localdev.azuresim.compute import identity
 from localdev.azuresim.compute.spec import check_tags, required_location
 from localdev.azuresim.errors import ArmError
-from localdev.azuresim.ml.common import WORKSPACES, missing, user_error, workspace_of
+from localdev.azuresim.ml.common import ASSET_VERSIONS, WORKSPACES, missing, user_error, workspace_of
 from localdev.azuresim.routing import Call
 from localdev.azuresim.shapes import NOT_SIMULATED, READ_ONLY, check, members
 from localdev.azuresim.store import Resource
@@ -24,6 +24,8 @@ from localdev.azuresim.world import World
 
 ENDPOINTS = f"{WORKSPACES}/onlineEndpoints"
 DEPLOYMENTS = f"{ENDPOINTS}/deployments"
+# What the versions between say of an endpoint is less than is shown here.
+VERSIONS = ("2022-02-01-preview", *ASSET_VERSIONS)
 MANAGED, K8S = "Managed", "Kubernetes"
 AUTH_MODES = ("Key", "AMLToken", "AADToken")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")

@@ -11,10 +11,10 @@ from typing import Any
 from localdev.azuresim.compute.spec import check_tags
 from localdev.azuresim.errors import bad_member, error_object
 from localdev.azuresim.ml import endpoint_spec, kubernetes, writes
-from localdev.azuresim.ml.common import VERSIONS, WORKSPACE, page, system_data, user_error, workspace_of
+from localdev.azuresim.ml.common import WORKSPACE, page, system_data, user_error, workspace_of
 from localdev.azuresim.ml.deployments import Deployments
 from localdev.azuresim.ml.endpoint_keys import Keys, new_keys
-from localdev.azuresim.ml.endpoint_spec import ENDPOINTS, K8S, MANAGED, endpoint_of, kind_of
+from localdev.azuresim.ml.endpoint_spec import ENDPOINTS, K8S, MANAGED, VERSIONS, endpoint_of, kind_of
 from localdev.azuresim.ml.traffic import Traffic
 from localdev.azuresim.operations import Operation
 from localdev.azuresim.routing import Call, Reply, Route
