@@ -76,10 +76,14 @@ def begin_put(name: str, body: Mapping[str, Any]) -> Answer:
 
 
 def begin_raise(name: str, endpoint: Mapping[str, Any], epoch: int) -> Answer:
-    """Write the epoch into the tag and nothing else: a map that was read a moment ago may be older than the map."""
+    """Write the epoch into the tag and nothing else: a map that was read a moment ago may be older than the map.
+
+    As a plain request: azure-ai-ml 1.35.2 reads the body of the answer before anyone is asked, and a 202 has none.
+    """
     body = {"tags": {**(endpoint.get("tags") or {}), TAG_EPOCH: str(epoch)}}
-    operation = ml_client.client().online_endpoints.begin_update
-    return ml_client.begun(operation, f"take endpoint {name}", name, body)
+    return request(
+        "PATCH", endpoint_id(name), api_version=ml_client.ML_API, target=f"take endpoint {name}", body=body
+    )
 
 
 def endpoint_body(plan: EndpointPlan, settings: Settings, compute: str = "") -> dict[str, Any]:
