@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.compute as pc
 
@@ -14,14 +15,13 @@ from localdev.clock import Clock
 from localdev.demo import champion, flights, verify_deploy, versions
 from localdev.demo.load import Load, Target
 from localdev.demo.run import say
-from localdev.demo.world import ROOT, World, blob_service, wait_for
+from localdev.demo.world import ROOT, World, blob_service
 from shared.domain.deployment import Deployment
 from shared.triggers.workloads import read_workload
 
 DECLARATION = ROOT / "workloads" / "flights-live.yaml"
 RATE = 50.0  # requests a second
 PATIENCE_S = 240
-WARM = 2 * RATE  # answers before the first shift, so that there is a blue to compare with
 
 
 def main(state: Path, *, speed: float) -> int:
@@ -40,16 +40,13 @@ def main(state: Path, *, speed: float) -> int:
         world.start_app()
         clock.set_speed(speed)
         say(f"the app is up at {world.url}; its clock runs at {speed:g} x")
-        told = {champion.VERSION: _deploy(world, workload, champion.VERSION)}
-        client = target_of(world, workload.target.endpoint)
-        with Load([client], _rows(), folder=state, environment=world.environment) as load:
-            say(f"a client in a process of its own asks {client.uri} {RATE:g} times a second")
-            wait_for("answers", lambda: load.report(client.name)["answered"] > WARM, world=world)
-            told[versions.BETTER] = _deploy(world, workload, versions.BETTER)
-            good = load.report(client.name)
-            told[versions.CARELESS] = _deploy(world, workload, versions.CARELESS)
-            load.stop()
-            counted = load.report(client.name)
+        with _Client(world, workload.target.endpoint) as client:
+            first = _deploy(world, workload, champion.VERSION, client.start_when_live)
+            better = _deploy(world, workload, versions.BETTER)
+            good = client.report()
+            bad = _deploy(world, workload, versions.CARELESS)
+        told = {champion.VERSION: first, versions.BETTER: better, versions.CARELESS: bad}
+        counted = client.report()
         checks = verify_deploy.verify(world, workload, told, good, counted)
         print(verify_deploy.summary(world, workload, told, counted))
     print(verify_deploy.verdict(checks, wall_s=time.monotonic() - began, state=state))
@@ -70,7 +67,9 @@ def _prepare(world: World, workload: Deployment) -> None:
         say(f"registered {card['name']}:{version}, {what}: AUC {card['metrics']['auc']:.3f}")
 
 
-def _deploy(world: World, workload: Deployment, version: str) -> dict[str, Any]:
+def _deploy(
+    world: World, workload: Deployment, version: str, meanwhile: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Ask as one person, approve as another, follow it to its end. The last report, with what a requester may not do."""
     status, answer = world.api(
         "deployments",
@@ -85,6 +84,7 @@ def _deploy(world: World, workload: Deployment, version: str) -> dict[str, Any]:
     shown, pause, deadline = "", threading.Event(), time.monotonic() + PATIENCE_S
     own_word = ""
     while time.monotonic() < deadline:
+        meanwhile()
         status, report = world.api(f"deployments/{run}")
         if status == 200 and (line := _line(world, report)) != shown:
             shown = line
@@ -118,6 +118,35 @@ def _line(world: World, report: dict[str, Any]) -> str:
     weights = ", ".join(f"{name} {weight} %" for name, weight in (report.get("weights") or {}).items())
     waiting = f"  waiting for {report['waiting_for']}" if report.get("waiting_for") else ""
     return f"{report.get('phase', report['state']):<14} {weights}{waiting}"
+
+
+class _Client:
+    """The client of the endpoint, from its first traffic on, to the end of the block."""
+
+    def __init__(self, world: World, endpoint: str) -> None:
+        self._world, self._endpoint = world, endpoint
+        self._load: Load | None = None
+
+    def start_when_live(self) -> None:
+        """Nobody calls an endpoint that serves nothing: there the first deployment waits for its first requests."""
+        if self._load is None and verify_deploy.events(self._world, self._endpoint, "traffic_applied"):
+            target = target_of(self._world, self._endpoint)
+            self._load = Load(
+                [target], _rows(), folder=self._world.state, environment=self._world.environment
+            )
+            self._load.__enter__()
+            say(f"a client in a process of its own asks {target.uri} {RATE:g} times a second")
+
+    def report(self) -> dict[str, Any]:
+        assert self._load is not None
+        return self._load.report(self._endpoint)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._load is not None:
+            self._load.stop()
 
 
 def target_of(world: World, endpoint: str, rate: float = RATE) -> Target:

@@ -12,6 +12,7 @@ from localdev.demo.verify import Check
 from localdev.demo.verify import books as _books
 from localdev.demo.world import World, blob_service
 from shared.domain.deployment import Deployment
+from shared.domain.names import deployment_name
 
 type Reports = dict[str, dict[str, Any]]
 WANTED = {champion.VERSION: "Completed", versions.BETTER: "Completed", versions.CARELESS: "RolledBack"}
@@ -53,7 +54,7 @@ def _traffic(world: World, workload: Deployment, outcomes: Reports) -> list[Chec
         for name, weight in ml_client(world).online_endpoints.get(endpoint).traffic.items()
         if weight
     }
-    maps = [event["traffic"] for event in accepted(world, endpoint)]
+    maps = [event["traffic"] for event in events(world, endpoint)]
     bad = green(outcomes[versions.CARELESS])
     most = max((weights.get(bad, 0) for weights in maps), default=0)
     return [
@@ -122,13 +123,11 @@ def summary(world: World, workload: Deployment, told: Reports, counted: dict[str
             f"  {outcome.get('reason', '')}",
         ]
         lines += [line for step in _steps(world, report["id"]) for line in _step(step)]
-    seen, restored = reaction(
-        world, workload.target.endpoint, green(told[versions.CARELESS].get("outcome") or {})
-    )
+    seen, restored = reaction(world, workload.target.endpoint, told[versions.CARELESS]["id"])
     lines += [
         "",
-        f"  the bad version had traffic for {seen:.0f} s of the endpoint's time until the map without it was accepted; "
-        f"it served {restored:.0f} s later",
+        f"  the bad version was found out {seen:.0f} s after its first request and served none {restored:.0f} s later, "
+        "by the local clock",
         "  what the client got, by who answered:",
     ]
     for name, answers in counted["deployments"].items():
@@ -161,30 +160,26 @@ def verdict(checks: list[Check], *, wall_s: float, state: Path) -> str:
     )
 
 
-def accepted(world: World, endpoint: str) -> list[dict[str, Any]]:
-    """Every change of the endpoint's traffic that Azure took, in order."""
-    return [event for event in world.control.events(type_="traffic") if event["endpoint"] == endpoint]
+def events(world: World, endpoint: str, type_: str = "traffic") -> list[dict[str, Any]]:
+    """Every change of the endpoint's traffic that Azure took, in order; as `traffic_applied`, from when it served so."""
+    return [event for event in world.control.events(type_=type_) if event["endpoint"] == endpoint]
 
 
-def reaction(world: World, endpoint: str, bad: str) -> tuple[float, float]:
-    """Seconds, virtual, from `bad`'s first share to the map that takes it away, and from there to the confirmed end."""
-    changes = accepted(world, endpoint)
-    given = next((datetime.fromisoformat(e["time"]) for e in changes if e["traffic"].get(bad)), None)
-    taken = next(
-        (
-            datetime.fromisoformat(e["time"])
-            for e in changes
-            if given and datetime.fromisoformat(e["time"]) > given and not e["traffic"].get(bad)
-        ),
-        None,
-    )
-    return ((taken - given).total_seconds(), 0.0) if given and taken else (0.0, 0.0)
+def reaction(world: World, endpoint: str, run: str) -> tuple[float, float]:
+    """Virtual seconds: from the run's first share of the traffic to the verdict against it, and until it served none."""
+    bad, ended = deployment_name(run), _steps(world, run)[-1]["ended"]
+    applied = [
+        (datetime.fromisoformat(e["time"]), e["traffic"].get(bad))
+        for e in events(world, endpoint, "traffic_applied")
+    ]
+    given = next(at for at, weight in applied if weight)
+    taken = next(at for at, weight in applied if at > given and not weight)
+    verdict = datetime.fromisoformat(ended)
+    return (verdict - given).total_seconds(), (taken - verdict).total_seconds()
 
 
 def green(outcome: dict[str, Any]) -> str:
     """The name of what a run deployed."""
-    from shared.domain.names import deployment_name
-
     return deployment_name(outcome.get("run", ""))
 
 

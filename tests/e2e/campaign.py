@@ -20,6 +20,7 @@ from tests.support.estate import Estate, Ran
 ML = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SHIFT = f"{ML}/traffic/write"
 PATIENCE_S = 300
+FIRST_RATE = 3.0
 POISON = 8  # one row in so many has a negative distance
 
 
@@ -34,14 +35,19 @@ class Campaign:
     clients: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def go_live(self, endpoints: list[str]) -> None:
-        """Version 1 everywhere. There is nothing to go back to, so each waits for somebody's word."""
+        """Version 1 everywhere: there is nothing to go back to, so each waits for somebody's word, and is judged too."""
         for endpoint in endpoints:
             put_version(self.here, f"{endpoint}-model", "1")
         runs = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
         for run in runs.values():
-            self._decide(run, "approve")
-        for endpoint, run in runs.items():
-            self.runs[f"{endpoint} 1"] = finish(self.here, run, PATIENCE_S)
+            calmly(partial(self._is_asking, run), f"{run.id} to ask")
+        targets = [target_of(self.here.world, endpoint, FIRST_RATE) for endpoint in endpoints]
+        with Load(targets, rows(), folder=self.folder / "first", environment=self.here.world.environment):
+            for run in runs.values():
+                self._decide(run, "approve")
+            for endpoint, run in runs.items():
+                self.runs[f"{endpoint} 1"] = finish(self.here, run, PATIENCE_S)
+                assert run.outcome["state"] == "Completed", run.outcome
 
     def run(self) -> None:
         stories: list[Callable[[], object]] = [
@@ -105,6 +111,9 @@ class Campaign:
     def _decide(self, run: Ran, decision: str, number: int = 0) -> None:
         status, answer = decide(self.here, run, decision, number=number)
         assert status == 200, answer
+
+    def _is_asking(self, run: Ran) -> bool:
+        return bool(self.here.state.get_blob_client(f"deployments/{run.id}/approval-request.json").exists())
 
     def _stale(self) -> None:
         """Nothing new is heard: a person is asked, and says no."""

@@ -9,7 +9,7 @@ from tests.support.deployments import deployment
 from tests.support.estate import Declaration
 
 LATENCY = {"tests": {"load": {"requests": 12, "concurrency": 2, "p95": "PT1S"}}}
-SILENT = {"bake": "PT10M", "inconclusiveAfter": "PT10M"}
+SILENT = {"bake": "PT5M", "inconclusiveAfter": "PT15M"}
 CAREFUL = {"required": True, "timeout": "PT1H"}
 
 
@@ -69,7 +69,7 @@ BAD = (
     Bad("flaky 5 %", "flaky", "5xx", "RolledBack", deeds={"deed": "flaky", "every": 20}),
     Bad("good then bad", "good-then-bad", "5xx", "RolledBack", deeds={"deed": "good then bad", "after": 45}),
     Bad("no metrics", "no-metrics", "", "RolledBack"),
-    Bad("stale metrics", "stale-metrics", "", "RolledBack"),
+    Bad("stale metrics", "stale-metrics", "", "Rejected"),
 )
 OTHERS = (
     Bad("poison", "late-fault", "5xx", "RolledBack", deeds={"deed": "poison"}),
