@@ -289,7 +289,7 @@ class Gate(Spec):
 
 
 class Deploy(Spec):
-    """The workload that is to deploy a new champion. There is none of that name: the request stays on record."""
+    """The Deployment that is to serve a new champion. While none of that name is declared the request stays on record."""
 
     workload: WorkloadName
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from shared.domain.registry import ModelQuery, ModelRef
 from shared.domain.retrain import FrozenData, Registration, RetrainRequest, TrialResult
 from shared.domain.retraining import Retraining
 from shared.domain.workload import parse_workload
-from tests.support.cloud import environment
+from tests.events.retrainings import deployed
+from tests.support.cloud import Cloud, environment
+from tests.support.deployments import deployment
 
 pytestmark = pytest.mark.usefixtures("cloud")
 
@@ -201,6 +204,26 @@ def test_a_deployment_is_asked_for_where_one_is_declared_and_nowhere_else(model:
     assert blob.read_json("muster", registered.deployment)["model"]["version"] == "1"
     silent = registry.register_model(_won(model, champion=registered.model, content=b"next"))
     assert silent.deployment == ""
+
+
+def test_a_declared_deployment_is_claimed_once_for_the_tick_to_start(
+    cloud: Cloud, model: str, tmp_path: Path
+) -> None:
+    serves, others = deployment("serves-it", model={"name": model}), deployment("serves-others")
+    with deployed(cloud, tmp_path, serves, others):
+        asked = _won(model, deploy={"workload": "serves-it"})
+        registered = registry.register_model(asked)
+        assert registry.register_model(asked) == registered
+        registry.register_model(
+            _won(model, champion=registered.model, content=b"n", deploy={"workload": "serves-others"})
+        )
+
+    assert ledger.list_paths("claims/deploy-serves-others-") == []
+    (path,) = ledger.list_paths("claims/deploy-serves-it-event-")
+    request = (ledger.read(path) or {})["request"]
+    assert (request["version"], request["cause"], request["evidence"]) == ("1", "e" * 32, [asked.request.run])
+    assert (request["started_by"], request["requested_by"]) == ("event", "")
+    assert ledger.exists(path.replace("claims/", "claims/unstarted/"))
 
 
 def test_without_a_workspace_the_store_of_record_has_it_and_the_note_says_so(model: str) -> None:
