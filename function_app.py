@@ -18,6 +18,9 @@ app.register_functions(
 )
 app.register_functions(orchestrators("orchestrators.drift", "measure_drift", "measure_features"))
 app.register_functions(orchestrators("orchestrators.events", "consider_event"))
+app.register_functions(orchestrators("orchestrators.deploy", "deploy_model"))
+app.register_functions(orchestrators("orchestrators.rollback", "roll_back"))
+app.register_functions(orchestrators("orchestrators.tend", "tend_endpoints"))
 app.register_functions(
     activities(
         "activities.compute", "check_headroom", "begin_provision", "observe_machine", "begin_release", "begin_delete",
@@ -48,6 +51,24 @@ app.register_functions(
     activities("activities.events", "read_event_truth", "decide_retraining", "close_event")
 )
 app.register_functions(activities("activities.notices", "publish_notice"))
+app.register_functions(activities("activities.probes", "run_probe"))
+app.register_functions(
+    activities(
+        "activities.endpoints", "hold_endpoint", "save_last_good", "commit_rollout", "free_endpoint", "set_traffic",
+        "list_lost_rollouts", "retire_deployment",
+    )
+)  # fmt: skip
+app.register_functions(
+    activities(
+        "activities.serving", "check_lineage", "plan_deployment", "check_target", "read_endpoint", "begin_endpoint",
+        "begin_deployment", "observe_deployment", "read_serving_logs", "begin_deletion",
+    )
+)  # fmt: skip
+app.register_functions(
+    activities(
+        "activities.approvals", "ask_approval", "read_approval", "read_step", "record_step", "record_deployment",
+    )
+)  # fmt: skip
 app.register_functions(
     activities(
         "activities.leases", "open_lease", "close_lease", "settle_lease", "list_leases", "remove_resource",

@@ -10,19 +10,17 @@ from shared.azure import ledger
 from shared.config import settings
 from shared.domain import fence, names, tending
 from shared.domain.deploy import (
-    Chore,
-    Chores,
     CommitRequest,
     EndpointRecord,
     FreeRequest,
     Hold,
     HoldRequest,
     LastGood,
-    TendRequest,
 )
 from shared.domain.errors import AppError
 from shared.domain.lease import Operation
 from shared.domain.serving import Deletion, DeletionRequest, TrafficChange
+from shared.domain.tending import Chore, Chores, TendRequest
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.platforms import platform

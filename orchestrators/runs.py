@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.domain.cost import RunCost
+from shared.domain.deploy import DeployOutcome
 from shared.domain.drift import DriftOutcome
 from shared.domain.retrain import RetrainOutcome
 from shared.domain.scoring import RunOutcome
@@ -12,7 +13,7 @@ from shared.durable.contracts import Nothing, Step
 from shared.durable.flow import Flow, Steps
 
 
-def conclude[O: (RunOutcome, RetrainOutcome, DriftOutcome)](
+def conclude[O: (RunOutcome, RetrainOutcome, DriftOutcome, DeployOutcome)](
     flow: Flow, trail: AuditTrail, outcome: O, record: Step[O, Nothing]
 ) -> Steps[O]:
     """Record the cost, close the run's chain of audit records, then record the outcome that names the chain's head."""
@@ -20,5 +21,6 @@ def conclude[O: (RunOutcome, RetrainOutcome, DriftOutcome)](
     yield from trail.write("run ended", outcome.run, why=outcome.reason, after=outcome.state)
     ended = outcome.model_copy(update={"ended": flow.now, "audit_head": trail.head})
     yield from flow.call(record, ended)
-    flow.status(ended.state, spent_usd=ended.usd, notes=ended.offers)
+    notes = () if isinstance(ended, DeployOutcome) else ended.offers
+    flow.status(ended.state, spent_usd=ended.usd, notes=notes)
     return ended

@@ -126,6 +126,7 @@ class LastGood(Wire):
     run: str
     epoch: int
     weights: dict[str, int]
+    keeps_previous: bool = False  # a roll back goes to what stands by; a rollout retires it
 
 
 class CommitRequest(Wire):
@@ -314,46 +315,6 @@ class RollBackRequest(Wire):
     started_by: str
     requested_by: str = ""
     reason: str = ""
-
-
-class TendRequest(Wire):
-    """Look after endpoints between rollouts. `owners_over`: runs that are known to have ended."""
-
-    owners_over: tuple[str, ...] = ()
-
-
-class Chore(Wire):
-    """One thing to do for an endpoint: restore `weights` of a lost rollout, or delete `deployment`.
-
-    `epoch` is the record's: the chore is void if somebody took the endpoint since.
-    """
-
-    kind: Literal["restore", "retire", "free", "freeze"]
-    endpoint: str
-    platform: str
-    epoch: int
-    run: str = ""
-    weights: dict[str, int] = {}
-    deployment: str = ""
-    is_gone: bool = False  # the endpoint itself
-    reason: str = ""
-
-
-class Chores(Wire):
-    """What one look over all endpoint records and our deployments found. `alive` counts those in order."""
-
-    chores: tuple[Chore, ...] = ()
-    failed: tuple[str, ...] = ()  # endpoints that could not be looked at
-    alive: int = 0
-    now: datetime
-
-
-class TendReport(Wire):
-    restored: int = 0
-    retired: int = 0
-    freed: int = 0
-    failed: tuple[str, ...] = ()
-    alive: int = 0
 
 
 class DeployState(StrEnum):

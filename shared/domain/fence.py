@@ -89,20 +89,15 @@ def check_free(record: EndpointRecord, epoch: int) -> None:
 def save_last_good(record: EndpointRecord, asked: LastGood) -> EndpointRecord:
     """Put the map on record. Raises ConflictError, code Fenced. What is there for this epoch already stays as it is.
 
-    From here on the run retires what stood by without traffic: nobody is offered it any more.
+    A rollout retires what stands by without traffic: from here on nobody is offered it any more.
     """
     check_holder(record, asked.run, asked.epoch)
     if record.is_saved:
         return record
-    return record.model_copy(
-        update={
-            "last_good": asked.weights,
-            "is_saved": True,
-            "previous": None,
-            "hold_until": None,
-            "kept": (),
-        }
-    )
+    saved: dict[str, object] = {"last_good": asked.weights, "is_saved": True}
+    if not asked.keeps_previous:
+        saved |= {"previous": None, "hold_until": None, "kept": ()}
+    return record.model_copy(update=saved)
 
 
 def commit(record: EndpointRecord, asked: CommitRequest) -> EndpointRecord:
@@ -132,10 +127,15 @@ def _kept(record: EndpointRecord, more: tuple[KeptDeployment, ...]) -> tuple[Kep
 
 
 def free(record: EndpointRecord, asked: FreeRequest) -> EndpointRecord:
-    """Let go, or freeze. Of another holder, or under another epoch, nothing changes."""
+    """Let go, or freeze. Of another holder, or under another epoch, nothing changes.
+
+    Where what stood by is the last good map, it is live now: a roll back was brought to its end by somebody else.
+    """
     if (record.holder, record.epoch) != (asked.run, asked.epoch):
         return record
     changes: dict[str, object] = {"kept": _kept(record, asked.kept)}
+    if not asked.frozen and record.previous and record.previous.name in record.last_good:
+        changes |= {"live": record.previous, "previous": None, "hold_until": None}
     if asked.forget_previous:
         changes |= {"previous": None, "hold_until": None}
     if asked.forget_live:

@@ -20,3 +20,6 @@ class RunStatus(Wire):
     billing_since: datetime | None = None
     spent_usd: float = 0.0
     notes: tuple[str, ...] = ()
+    percent: int = 0  # of a rollout's way, from the first look at its target to the commit
+    weights: dict[str, int] = {}  # of an endpoint, as they were last written or read back
+    rows: tuple[str, ...] = ()  # what tests and steps have shown so far: a line each, bounded

@@ -8,17 +8,59 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
-from shared.domain.deploy import Chore, EndpointRecord
+from shared.domain.deploy import EndpointRecord
 from shared.domain.fence import TENDER
 from shared.domain.lease import TAG_MANAGED_BY, TAG_OWNER, TagFault, deadline_of
 from shared.domain.names import deployment_name
 from shared.domain.serving import DeploymentLook, DeploymentState, EndpointLook, serving
+from shared.domain.wire import Wire
 
 MAX_PER_PASS = 12  # chores: a wrong idea must not empty a workspace in a minute
 MAX_LOOKS = 10  # endpoints looked at in one pass: an activity may take a minute
 SWEEP_MINUTES = 10  # how often an endpoint is looked at of which the record says nothing
 GRACE = timedelta(minutes=5)  # after the deadline, for the run's own restore to finish first
+
+
+class TendRequest(Wire):
+    """Look after endpoints between rollouts. `owners_over`: runs that are known to have ended."""
+
+    owners_over: tuple[str, ...] = ()
+
+
+class Chore(Wire):
+    """One thing to do for an endpoint: restore `weights` of a lost rollout, or delete `deployment`.
+
+    `epoch` is the record's: the chore is void if somebody took the endpoint since.
+    """
+
+    kind: Literal["restore", "retire", "free", "freeze"]
+    endpoint: str
+    platform: str
+    epoch: int
+    run: str = ""
+    weights: dict[str, int] = {}
+    deployment: str = ""
+    is_gone: bool = False  # the endpoint itself
+    reason: str = ""
+
+
+class Chores(Wire):
+    """What one look over all endpoint records and our deployments found. `alive` counts those in order."""
+
+    chores: tuple[Chore, ...] = ()
+    failed: tuple[str, ...] = ()  # endpoints that could not be looked at
+    alive: int = 0
+    now: datetime
+
+
+class TendReport(Wire):
+    restored: int = 0
+    retired: int = 0
+    freed: int = 0
+    failed: tuple[str, ...] = ()
+    alive: int = 0
 
 
 def choose_looks(

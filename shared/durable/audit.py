@@ -18,12 +18,13 @@ class AuditTrail:
         self.head = GENESIS
 
     def write(
-        self, what: str, target: str, *, why: str = "", before: str = "", after: str = ""
+        self, what: str, target: str, *, why: str = "", before: str = "", after: str = "", who: str = ""
     ) -> Steps[None]:
+        """One record more. `who`: the person whose doing it is, where that is not the one who started the run."""
         self._seq += 1
         entry = AuditEntry(
             chain=self._chain, seq=self._seq, prev=self.head, at=self._flow.now,
-            who=self._who, what=what, target=target, why=why, before=before, after=after,
+            who=who or self._who, what=what, target=target, why=why, before=before, after=after,
         )  # fmt: skip
         link = yield from self._flow.call(contracts.AUDIT, entry)
         self.head = link.digest

@@ -25,6 +25,7 @@ from shared.domain import (
     retrain,
     scoring,
     serving,
+    tending,
     upkeep,
 )
 from shared.domain import retrain_decision as decision
@@ -56,7 +57,7 @@ MEASURE_FEATURES = Step("measure_features", drift.MeasureRequest, drift.MeasureO
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
 DEPLOY_MODEL = Step("deploy_model", deploy.DeployRequest, deploy.DeployOutcome)
 ROLL_BACK = Step("roll_back", deploy.RollBackRequest, deploy.DeployOutcome)
-TEND_ENDPOINTS = Step("tend_endpoints", deploy.TendRequest, deploy.TendReport)
+TEND_ENDPOINTS = Step("tend_endpoints", tending.TendRequest, tending.TendReport)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
 DECIDE_RETRAINING = Step("decide_retraining", considering.DecideRequest, decision.Decision)
@@ -102,9 +103,9 @@ HOLD_ENDPOINT = Step("hold_endpoint", deploy.HoldRequest, deploy.Hold)
 SAVE_LAST_GOOD = Step("save_last_good", deploy.LastGood, deploy.EndpointRecord)
 COMMIT_ROLLOUT = Step("commit_rollout", deploy.CommitRequest, deploy.EndpointRecord)
 FREE_ENDPOINT = Step("free_endpoint", deploy.FreeRequest, deploy.EndpointRecord)
-LIST_LOST_ROLLOUTS = Step("list_lost_rollouts", deploy.TendRequest, deploy.Chores)
+LIST_LOST_ROLLOUTS = Step("list_lost_rollouts", tending.TendRequest, tending.Chores)
 
-RETIRE_DEPLOYMENT = Step("retire_deployment", deploy.Chore, serving.Deletion)
+RETIRE_DEPLOYMENT = Step("retire_deployment", tending.Chore, serving.Deletion)
 PLAN_DEPLOYMENT = Step("plan_deployment", deploy_plan.PlanRequest, deploy_plan.PricedPlan)
 
 CHECK_LINEAGE = Step("check_lineage", deploy.LineageQuery, deploy.Lineage)

@@ -60,19 +60,21 @@ class Flow:
     def instance_id(self) -> str:
         return str(self._context.instance_id)
 
-    def call[I: Wire, O: Wire](self, step: Step[I, O], payload: I) -> Steps[O]:
+    def call[I: Wire, O: Wire](
+        self, step: Step[I, O], payload: I, *, tries: int = MAX_TRANSIENT_TRIES
+    ) -> Steps[O]:
         """Run an activity and give its answer. Raises the AppError it failed with.
 
-        What Azure asks to wait for is waited for here, on a durable timer, at most eight times.
+        What Azure asks to wait for is waited for here, on a durable timer, until the activity was asked `tries` times.
         """
-        for attempt in range(1, MAX_TRANSIENT_TRIES + 1):
+        for attempt in range(1, tries + 1):
             answer = yield self._context.call_activity_with_retry(
                 step.name, CRASH_RETRY, wire.to_wire(payload)
             )
             try:
                 return wire.read_answer(step.output, answer, step.name)
             except TransientError as error:
-                if attempt == MAX_TRANSIENT_TRIES:
+                if attempt == tries:
                     raise
                 delay = (error.retry_after_s or DEFAULT_RETRY_AFTER_S) + self._jitter_s(step.name, attempt)
                 before = self._status
