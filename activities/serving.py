@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from activities.endpoints import delete
-from shared.azure import agent, blob, collected, endpoint_records, ml_registry, model_store
+from shared.azure import agent, blob, collected, endpoint_records, golden_files, ml_registry, model_store
 from shared.config import settings
 from shared.domain.deploy import Lineage, LineageQuery
 from shared.domain.deploy_plan import PlanRequest, PricedPlan
@@ -104,6 +104,7 @@ def _golden(prefix: str) -> BlobRef | None:
 def plan_deployment(asked: PlanRequest) -> PricedPlan:
     """Fix everything the deployment is made of: its code goes to a blob named by its digest. Safe to repeat."""
     request, workload = asked.request, asked.request.workload
+    golden_files.freeze(request, asked.model)  # a faulty file is told before anything is made
     plan = DeploymentPlan(
         target=workload.target,
         name=request.green,
