@@ -6,6 +6,8 @@ person. What goes wrong ends in Restore, and a Restore that is not read back in 
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from shared.domain.deployment import LEAST_LOOK
 from shared.domain.judging import (
     Baseline,
@@ -49,12 +51,8 @@ __all__ = [
 READ_BACK_S = 15.0
 LOOKS_PER_WRITE = 4  # reads lag writes: so many looks before the same map is written again
 MAX_WRITES = 5
-MAX_LOOKS = (
-    MAX_WRITES * LOOKS_PER_WRITE
-)  # at a map that does not come, or at a deployment that is not ready for one
-CONFIRMATIONS = (
-    2  # a lagging read may still show the map from before the shift: restored is what was read twice
-)
+MAX_LOOKS = MAX_WRITES * LOOKS_PER_WRITE  # for a map that does not come, or a deployment not ready for one
+CONFIRMATIONS = 2  # a lagging read may show the map from before the shift: restored is what was read twice
 STRAYS = 2  # looks in a row at a map that nobody asked for; one may be a lagging read
 SLOW_LOOKS = 40  # of a step that lasts on and on, and of a pause: each look is a few events of the history
 
@@ -86,15 +84,28 @@ def advance(policy: RolloutPolicy, state: RolloutState, seen: Observation) -> Ad
 
 
 def _timed(policy: RolloutPolicy, state: RolloutState, seen: Observation) -> RolloutState:
-    """A look more. The clock going back adds nothing, and forth no more than looks that were made could."""
-    last = state.last_look or seen.now
-    passed = min(max(0.0, (seen.now - last).total_seconds()), 2 * _interval_s(policy, state))
-    changes: dict[str, object] = {"last_look": seen.now, "open_s": state.open_s + passed}
+    """A look more. What the clock jumps adds no more than the looks that were made could.
+
+    For the bake only time beyond the furthest that was seen counts, so that a clock that swings bakes nothing twice; how
+    long the phase is open goes on from the last look, so that one clock too far ahead does not stop the patience.
+    """
+    most = 2 * _interval_s(policy, state)
+    furthest = max(filter(None, (seen.now, state.furthest)))
+    passed = _seconds(state.last_look or seen.now, seen.now, most)
+    changes: dict[str, object] = {
+        "last_look": seen.now,
+        "furthest": furthest,
+        "open_s": state.open_s + passed,
+    }
     metrics = seen.green_metrics
     if state.phase in (Phase.BAKING, Phase.PAUSED) and metrics is not None and is_fresh(metrics, seen.now):
-        changes["watched_s"] = state.watched_s + passed
+        changes["watched_s"] = state.watched_s + _seconds(state.furthest or seen.now, furthest, most)
         changes["newest"] = max(filter(None, (metrics.newest, state.newest)))
     return state.model_copy(update={**changes, "looks": state.looks + 1})
+
+
+def _seconds(since: datetime, until: datetime, most: float) -> float:
+    return min(max(0.0, (until - since).total_seconds()), most)
 
 
 def _interval_s(policy: RolloutPolicy, state: RolloutState) -> float:

@@ -99,6 +99,7 @@ class RolloutState(Wire):
     since: datetime | None = None  # the phase; in a pause still the step, whose metrics go on
     paused: datetime | None = None
     last_look: datetime | None = None
+    furthest: datetime | None = None  # the latest time of any look
     newest: datetime | None = None  # the newest point of green's metrics in this step
     open_s: float = 0.0  # how long the phase has lasted, as far as looks tell
     watched_s: float = 0.0  # how long of it metrics were fresh

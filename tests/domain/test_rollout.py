@@ -2,111 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from shared.domain.deployment import Rollout
-from shared.domain.judging import Command, Observation, Ruling
-from shared.domain.predictions import PredictionDrift
+from shared.domain.judging import Command, Observation
 from shared.domain.rollout import (
     FOLLOWS,
     MAX_LOOKS,
-    Action,
     ActionKind,
     Phase,
-    RolloutPolicy,
     RolloutState,
     advance,
     evidence_of,
-    steps_of,
 )
-from shared.domain.serving import DeploymentState, ServingMetrics, serving
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-GREEN, BLUE = "d0123abcd", "d89abcdef"
-
-
-def policy(**changes: Any) -> RolloutPolicy:
-    return RolloutPolicy(
-        rollout=Rollout.model_validate({"max_prediction_drift": 0.2, **changes}),
-        first_p95_ms=250.0,
-        answer_within=timedelta(hours=4),
-        deadline=NOON + timedelta(hours=12),
-    )
-
-
-def metrics(now: datetime, **changes: Any) -> ServingMetrics:
-    good = {"requests": 500.0, "p50_ms": 12.0, "p95_ms": 20.0, "newest": now - MINUTE}
-    return ServingMetrics.model_validate({**good, **changes})
-
-
-SAME = PredictionDrift(distance=0.02, blue_rows=4000, green_rows=500)
-
-
-@dataclass
-class Rig:
-    """An endpoint that obeys at once, looked at as often as the rollout asks. `green` changes what green shows."""
-
-    policy: RolloutPolicy = field(default_factory=policy)
-    state: RolloutState = field(
-        default_factory=lambda: RolloutState(green=GREEN, blue=BLUE, last_good={BLUE: 100})
-    )
-    now: datetime = NOON
-    weights: dict[str, int] | None = None
-    obeys: bool = True
-    actions: list[Action] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.weights = dict(self.state.last_good)
-
-    def look(self, green: dict[str, Any] | None = None, **changes: Any) -> Action:
-        seen = {
-            "now": self.now,
-            "weights": self.weights,
-            "green_metrics": metrics(self.now, **(green or {})),
-            "blue_metrics": metrics(self.now) if self.state.blue else None,
-            "drift": SAME if self.state.blue else None,
-        }
-        done = advance(self.policy, self.state, Observation.model_validate({**seen, **changes}))
-        self.state = done.state
-        self.actions.append(done.action)
-        if done.action.kind in (ActionKind.SET_TRAFFIC, ActionKind.RESTORE) and self.obeys:
-            self.weights = dict(done.action.weights)
-        self.now += timedelta(seconds=done.action.after_s)
-        return done.action
-
-    def run(
-        self, green: dict[str, Any] | None = None, *, until: Phase | None = None, **changes: Any
-    ) -> Phase:
-        """Look until the end, until a phase, or two hundred times."""
-        for _ in range(200):
-            if self.state.is_over or self.state.phase is until:
-                break
-            self.look(green, **changes)
-        return self.state.phase
-
-    def to_step(self, number: int) -> None:
-        for _ in range(200):
-            if self.state.phase is Phase.BAKING and self.state.step == number - 1:
-                return
-            self.look()
-        raise AssertionError(f"step {number} was never reached: {self.state}")
-
-    @property
-    def maps(self) -> list[dict[str, int]]:
-        return [a.weights for a in self.actions if a.kind in (ActionKind.SET_TRAFFIC, ActionKind.RESTORE)]
-
-
-def first() -> RolloutState:
-    """Of an endpoint that was never live."""
-    return RolloutState(green=GREEN)
+from shared.domain.serving import DeploymentState
+from tests.support.rollout_rig import BLUE, GREEN, NOON, Rig, first, metrics, policy
 
 
 def test_a_good_green_goes_through_every_step_and_bakes_in_each() -> None:
@@ -130,80 +41,6 @@ def test_a_first_green_that_fails_has_its_traffic_taken_away() -> None:
     assert rig.maps == [{GREEN: 100}, {}] and "tests.load.p95" in rig.state.reason
 
 
-def bad_greens() -> Iterator[Any]:
-    """What green shows under traffic, and the rule that must tell."""
-    drifted = PredictionDrift(distance=0.45, blue_rows=4000, green_rows=300)
-    unusable = PredictionDrift(distance=0.02, blue_rows=4000, green_rows=300, green_unusable=15)
-    yield pytest.param({"green": {"errors_5xx": 15.0}}, "5xx", id="3 % of 5xx")
-    yield pytest.param(
-        {"green": {"requests": 10.0, "errors_5xx": 1.0}}, "5xx", id="bad before there are enough"
-    )
-    yield pytest.param({"green": {"errors_5xx": 501.0}}, "5xx", id="more errors than requests")
-    yield pytest.param({"green": {"errors_5xx": 9.0, "newest": NOON}}, "5xx", id="bad news, and old")
-    yield pytest.param({"green": {"p95_ms": 60.0}}, "p95", id="slow")
-    yield pytest.param({"green": {"errors_4xx": 250.0}}, "4xx", id="refuses what blue takes")
-    yield pytest.param({"drift": drifted}, "prediction drift", id="drifted")
-    yield pytest.param({"drift": unusable}, "usable predictions", id="NaN")
-
-
-@pytest.mark.parametrize(("shown", "rule"), bad_greens())
-@pytest.mark.parametrize("step", [1, 2, 4])
-def test_a_bad_green_is_taken_back_at_the_first_look(shown: dict[str, Any], rule: str, step: int) -> None:
-    rig = Rig()
-    rig.to_step(step)
-    rig.look(**shown)
-    assert rig.state.phase is Phase.RESTORING and rig.actions[-1].weights == {BLUE: 100}
-    assert rig.state.verdict is not None and rig.state.verdict.ruling is Ruling.FAIL
-    assert [row.rule for row in rig.state.verdict.rows if row.ruling is Ruling.FAIL] == [rule]
-    decided = rig.now
-    assert rig.run() is Phase.RESTORED and rig.weights == {BLUE: 100}
-    assert rig.now - decided <= timedelta(minutes=2)
-
-
-def silences() -> Iterator[Any]:
-    far = PredictionDrift(
-        distance=0.25, blue_rows=4000, green_rows=60
-    )  # beyond the limit, and maybe by chance
-    few = PredictionDrift(distance=0.02, blue_rows=4000, green_rows=10)
-    nan = float("nan")
-    yield pytest.param({"green_metrics": None}, "metrics", id="no metrics")
-    yield pytest.param({"green": {"newest": None}}, "metrics", id="no point")
-    yield pytest.param({"green": {"newest": NOON}}, "metrics", id="stale metrics")
-    yield pytest.param({"green": {"newest": NOON + timedelta(days=1)}}, "metrics", id="metrics of tomorrow")
-    yield pytest.param({"green": {"requests": nan}}, "metrics", id="requests that are no number")
-    yield pytest.param({"green": {"requests": -5.0}}, "metrics", id="negative requests")
-    yield pytest.param({"green": {"requests": 49.0}}, "requests", id="too little traffic")
-    yield pytest.param({"green": {"requests": 0.0, "p95_ms": None}}, "requests", id="no traffic")
-    yield pytest.param({"green": {"p95_ms": None}}, "p95", id="no latency")
-    yield pytest.param({"green": {"p95_ms": nan}}, "p95", id="a latency that is no number")
-    yield pytest.param({"blue_metrics": None}, "p95", id="nothing of blue to compare with")
-    yield pytest.param({"drift": None}, "prediction drift", id="no predictions")
-    yield pytest.param({"drift": far}, "prediction drift", id="drift that chance may explain")
-    yield pytest.param({"drift": few}, "prediction drift", id="few predictions")
-    yield pytest.param({"weights": None}, None, id="the map was not read")
-    yield pytest.param({"green": {}, "blue": DeploymentState.CREATING}, None, id="blue is being updated")
-
-
-@pytest.mark.parametrize(("shown", "rule"), silences())
-def test_nothing_is_promoted_on_silence(shown: dict[str, Any], rule: str | None) -> None:
-    rig = Rig()
-    rig.to_step(1)
-    began = rig.now
-    assert rig.run(until=Phase.PAUSED, **shown) is Phase.PAUSED
-    assert rig.actions[-1].kind is ActionKind.ASK and rig.actions[-1].number == 1
-    assert timedelta(minutes=30) <= rig.now - began <= timedelta(minutes=40)
-    assert rig.state.passed == () and rig.state.verdict is not None
-    against = {row.rule for row in rig.state.verdict.rows if row.ruling is not Ruling.PASS}
-    assert rule in against if rule else rig.state.verdict.ruling in (Ruling.PASS, Ruling.INCONCLUSIVE)
-
-
-def test_a_policy_may_roll_back_what_cannot_be_judged() -> None:
-    rig = Rig(policy=policy(on_inconclusive="rollback"))
-    rig.to_step(1)
-    assert rig.run(green_metrics=None) is Phase.RESTORED
-    assert rig.state.ended_by == "inconclusive"
-
-
 def paused() -> Rig:
     rig = Rig()
     rig.to_step(2)
@@ -219,6 +56,13 @@ def test_a_person_may_let_a_step_pass_that_could_not_be_judged_and_no_other_step
     assert (
         rig.run(green_metrics=None, command=Command.APPROVE, number=1) is Phase.RESTORED
     )  # nobody answered pause 2
+
+
+def test_an_answer_to_a_pause_that_is_over_changes_nothing() -> None:
+    rig = paused()
+    rig.look(green_metrics=None, command=Command.APPROVE, number=1)
+    rig.to_step(3)
+    assert rig.look(command=Command.REJECT, number=1).kind is ActionKind.LOOK
 
 
 def test_a_pause_ends_in_blue_when_it_is_rejected_or_nobody_answers() -> None:
@@ -277,30 +121,10 @@ def test_no_map_is_written_that_names_what_is_not_ready() -> None:
     for _ in range(MAX_LOOKS):
         rig.look(blue=DeploymentState.CREATING)
     assert rig.maps == [] and rig.state.phase is Phase.RESTORED
-
-
-@pytest.mark.parametrize("failures", [1, 2, 3])
-def test_so_many_failed_looks_in_a_step_are_allowed_as_declared(failures: int) -> None:
-    rig = Rig(policy=policy(failure_limit=3))
-    rig.to_step(1)
-    for _ in range(failures):
-        rig.look({"errors_5xx": 50.0})
-    assert rig.run() is (Phase.RESTORED if failures == 3 else Phase.COMMITTED)
-
-
-def test_without_a_blue_that_serves_the_last_known_blue_is_compared_with() -> None:
-    rig = Rig()
-    rig.to_step(4)
-    rig.look({"p95_ms": 40.0}, blue_metrics=metrics(rig.now, requests=0.0, p95_ms=None))
-    assert rig.state.phase is Phase.RESTORING and "earlier step" in rig.state.reason
-
-
-def test_a_few_milliseconds_are_no_regression() -> None:
-    rig = Rig()
-    rig.to_step(1)
-    fast = metrics(rig.now, p95_ms=3.0)
-    assert rig.look({"p95_ms": 12.9}, blue_metrics=fast).kind is ActionKind.LOOK
-    assert rig.look({"p95_ms": 13.1}, blue_metrics=fast).kind is ActionKind.RESTORE
+    late = Rig(obeys=False)
+    late.run(until=Phase.SHIFTING)
+    late.run(until=Phase.RESTORING, blue=DeploymentState.CREATING)
+    assert len(late.maps) == 2 and late.maps[1] == {BLUE: 100}
 
 
 def test_a_write_that_is_not_read_back_is_written_again_and_in_the_end_given_up() -> None:
@@ -323,12 +147,12 @@ def test_a_restore_is_believed_only_when_it_was_read_twice() -> None:
     rig = Rig()
     rig.to_step(1)
     rig.look({"errors_5xx": 50.0})
-    rig.look()
-    rig.look(weights={BLUE: 95, GREEN: 5})
-    rig.look()
-    assert rig.state.phase is Phase.RESTORING
-    rig.look()
-    assert rig.state.phase is Phase.RESTORED
+    shift = {BLUE: 95, GREEN: 5}
+    phases = []
+    for weights in ({BLUE: 100}, shift, {BLUE: 100}, {BLUE: 100}):
+        rig.look(weights=weights)
+        phases.append(rig.state.phase)
+    assert phases == [Phase.RESTORING, Phase.RESTORING, Phase.RESTORING, Phase.RESTORED]
 
 
 @pytest.mark.parametrize("blue", [DeploymentState.ABSENT, DeploymentState.FAILED])
@@ -365,33 +189,34 @@ def test_a_map_that_somebody_else_set_is_taken_back_and_one_lagging_read_is_not_
     assert rig.look(weights={GREEN: 100}).kind is ActionKind.RESTORE and rig.state.ended_by == "stray"
 
 
-def test_a_clock_that_jumps_forward_neither_promotes_nor_asks() -> None:
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_clock_that_jumps_forward_neither_promotes_nor_asks(step: int) -> None:
     rig = Rig()
-    rig.to_step(1)
+    rig.to_step(step)
     rig.now += timedelta(hours=6)
     assert rig.look().kind is ActionKind.LOOK
-    assert rig.state.baked <= timedelta(minutes=4) and rig.state.passed == ()
+    assert rig.state.baked <= timedelta(minutes=4) and len(rig.state.passed) == step - 1
 
 
-def test_a_clock_that_goes_back_shortens_no_bake() -> None:
+def test_a_clock_that_swings_bakes_nothing_twice() -> None:
     rig = Rig()
     rig.to_step(1)
-    steady = Rig()
-    steady.to_step(1)
-    for back in (0, 30, 0, 30, 0):
-        rig.now -= timedelta(minutes=back)
+    began = rig.now
+    for n in range(14):  # 28 minutes of swinging within eight
+        rig.now = began + timedelta(minutes=8 if n % 2 else 4)
         rig.look()
-        steady.look()
-    assert rig.state.baked <= steady.state.baked and rig.state.passed == ()
+    assert rig.state.baked <= timedelta(minutes=8) and rig.state.passed == ()
 
 
-def test_a_clock_that_swings_bakes_no_longer_than_metrics_came() -> None:
+def test_one_clock_far_ahead_holds_the_bake_up_and_not_the_patience() -> None:
     rig = Rig()
     rig.to_step(1)
-    for n in range(40):
-        rig.now = NOON + timedelta(minutes=10 + 2 * (n % 2))
-        rig.look()
-    assert rig.state.passed == () or rig.state.phase is Phase.PAUSED
+    began = rig.now
+    rig.now += timedelta(hours=6)
+    rig.look({"newest": began}, blue_metrics=None)
+    rig.now = began
+    assert rig.run(until=Phase.PAUSED) is Phase.PAUSED
+    assert rig.now - began <= timedelta(minutes=40) and rig.state.passed == ()
 
 
 def test_from_the_deadline_on_nothing_is_promoted() -> None:
@@ -429,145 +254,6 @@ def test_a_rollout_that_lasts_on_looks_less_often() -> None:
     rig.to_step(1)
     rig.run(until=Phase.PAUSED, green_metrics=None)
     assert rig.state.phase is Phase.PAUSED and len(rig.actions) < 80
-
-
-WEIGHTS = st.sampled_from(
-    [
-        None,
-        {BLUE: 100},
-        {BLUE: 95, GREEN: 5},
-        {BLUE: 50, GREEN: 50},
-        {GREEN: 100},
-        {},
-        {BLUE: 100, GREEN: 0},
-        "asked",
-    ]
-)
-COUNTS = st.sampled_from([0.0, 1.0, 49.0, 50.0, 500.0, float("nan"), -1.0])
-SEEN_METRICS = st.one_of(
-    st.none(),
-    st.builds(
-        dict,
-        requests=COUNTS,
-        errors_5xx=st.sampled_from([0.0, 0.0, 0.0, 1.0, 40.0]),
-        p95_ms=st.sampled_from([None, 15.0, 20.0, 90.0, float("nan")]),
-        age=st.sampled_from([-600, 0, 30, 60, 179, 181, 86_400]),
-    ),
-)
-GOOD = {"requests": 500.0, "errors_5xx": 0.0, "p95_ms": 20.0, "age": 60}
-LOOKS = st.one_of(
-    st.just({"weights": "asked", "green_metrics": GOOD, "blue_metrics": GOOD, "drift": SAME, "gap": None}),
-    st.fixed_dictionaries(
-        {
-            "weights": WEIGHTS,
-            "green_metrics": SEEN_METRICS,
-            "blue_metrics": SEEN_METRICS,
-            "drift": st.sampled_from(
-                [None, SAME, PredictionDrift(distance=0.9, blue_rows=900, green_rows=900)]
-            ),
-            "gap": st.sampled_from([None, None, 0, 1, 60, 7200, -60, -7200]),
-        },
-        optional={
-            "green": st.sampled_from(list(DeploymentState)),
-            "blue": st.sampled_from(list(DeploymentState)),
-            "command": st.sampled_from(list(Command)),
-            "number": st.integers(0, 3),
-            "endpoint_exists": st.sampled_from([True, True, True, False]),
-            "fenced": st.sampled_from([False, False, False, True]),
-        },
-    ),
-)
-
-
-def observe(look: dict[str, Any], now: datetime, asked: dict[str, int]) -> Observation:
-    def of(told: dict[str, Any] | None) -> ServingMetrics | None:
-        if told is None:
-            return None
-        told = dict(told)
-        return ServingMetrics(newest=now - timedelta(seconds=told.pop("age")), **told)
-
-    given = {name: value for name, value in look.items() if name not in ("gap", "weights")}
-    weights = asked if look["weights"] == "asked" else look["weights"]
-    metrics_seen = {name: of(given.pop(name)) for name in ("green_metrics", "blue_metrics")}
-    return Observation.model_validate({**given, **metrics_seen, "now": now, "weights": weights})
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    looks=st.lists(LOOKS, max_size=60),
-    good_run=st.integers(0, 40),
-    has_blue=st.booleans(),
-    pauses=st.sampled_from(["pause", "rollback"]),
-    failure_limit=st.integers(1, 3),
-)
-def test_whatever_is_seen_in_whatever_order(
-    looks: list[dict[str, Any]], good_run: int, has_blue: bool, pauses: str, failure_limit: int
-) -> None:
-    """No order of observations comes to 100 % past a step, writes half a map, or goes on after a failure or an end."""
-    rules = policy(on_inconclusive=pauses, failure_limit=failure_limit)
-    state = RolloutState(green=GREEN, blue=BLUE, last_good={BLUE: 100}) if has_blue else first()
-    good = {"weights": "asked", "green_metrics": GOOD, "blue_metrics": GOOD, "drift": SAME, "gap": None}
-    now, gap, asked = NOON, 15.0, dict(state.last_good)
-    doomed = False  # had as many failed looks in a step as it may, or was told to stop
-    for look in [good] * good_run + looks:
-        now += timedelta(seconds=gap if look["gap"] is None else look["gap"])
-        before = state
-        seen = observe(look, now, asked)
-        done = advance(rules, state, seen)
-        state, action = done.state, done.action
-        assert state.phase in FOLLOWS[before.phase]
-        gap = action.after_s
-        if action.kind is ActionKind.SET_TRAFFIC:
-            assert sum(action.weights.values()) == 100 and all(w >= 0 for w in action.weights.values())
-            assert seen.green is DeploymentState.READY
-            assert action.weights.keys() == ({GREEN, BLUE} if has_blue else {GREEN})
-            assert not has_blue or seen.blue is DeploymentState.READY
-            # More traffic than before only right behind the steps before it.
-            assert action.weights[GREEN] == steps_of(rules, state)[len(state.passed)]
-            assert not doomed
-            asked = action.weights
-        if action.kind is ActionKind.RESTORE:
-            assert action.weights == before.last_good
-            asked = action.weights
-        check_passed(rules, before, state, seen)
-        doomed = doomed or state.phase is Phase.RESTORING
-        if state.fails >= failure_limit:
-            assert state.is_over or state.phase is Phase.RESTORING
-        assert not (doomed and state.phase in (Phase.SHIFTING, Phase.BAKING, Phase.PAUSED, Phase.COMMITTED))
-        if state.is_over:
-            with pytest.raises(ValueError):
-                advance(rules, state, seen)
-            break
-    check_end(rules, state, now)
-
-
-def check_passed(rules: RolloutPolicy, before: RolloutState, after: RolloutState, seen: Observation) -> None:
-    """A step is passed one at a time, in order, with its own map read back, and judged good or let pass by a person."""
-    steps = steps_of(rules, before)
-    assert after.passed == steps[: len(after.passed)] and len(after.passed) - len(before.passed) in (0, 1)
-    assert (after.phase is Phase.COMMITTED) == (after.passed == steps)
-    if len(after.passed) > len(before.passed):
-        weight = after.passed[-1]
-        asked = {BLUE: 100 - weight, GREEN: weight} if before.blue else {GREEN: 100}
-        assert seen.weights is not None and serving(seen.weights) == serving(asked)
-        assert after.verdict is not None and after.verdict.ruling is not Ruling.FAIL
-        if before.phase is Phase.PAUSED:
-            assert seen.command is Command.APPROVE and seen.number == before.pauses
-        else:
-            assert after.verdict.ruling is Ruling.PASS
-            assert before.last_look is not None and before.since is not None
-            assert before.open_s > 0, "passed at the first look"
-
-
-def check_end(rules: RolloutPolicy, state: RolloutState, now: datetime) -> None:
-    """Left alone, with an endpoint that no longer answers, every rollout ends, and none of them live."""
-    for _ in range(400):
-        if state.is_over:
-            return
-        done = advance(rules, state, Observation(now=now))
-        assert done.state.passed == state.passed
-        state, now = done.state, now + timedelta(seconds=done.action.after_s)
-    raise AssertionError(f"never ended: {state.phase}")
 
 
 def test_every_phase_has_its_line_in_the_table_and_every_end_is_an_end() -> None:
