@@ -69,6 +69,16 @@ def tags_of(name: str, version: str) -> dict[str, str]:
     return dict(_plain_look(f"{name}/versions/{version}").get("tags") or {})
 
 
+def read_version(name: str, version: str) -> dict[str, Any] | None:
+    """A version as Azure ML shows it; None if it is not there, or there is no workspace."""
+    if not settings().ml_workspace_id:
+        return None
+    seen = ml_client.looked(
+        ml_client.client().model_versions.get, f"read model {name}:{version}", name, version
+    )
+    return None if seen.is_missing else dict(seen.body)
+
+
 def _plain_look(path: str) -> dict[str, Any]:
     """A model's or a version's properties, by a plain request: for where a person or an event waits, since azure-ai-ml
     takes a second to load."""
