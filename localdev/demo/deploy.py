@@ -90,6 +90,8 @@ def _deploy(
             shown = line
             say(f"  {world.clock.now():%H:%M:%S} on the local clock  {line}")
         if status == 200 and report["over"]:
+            outcome = report["outcome"] or {"state": report["state"], "reason": report["error"]}
+            say(f"  {outcome['state']}: {outcome['reason']}")
             return {**report, "own_word": own_word}
         if not own_word and status == 200 and report["approval"]:
             own_word = _approve(world, run, report["approval"]["digest"])
@@ -138,7 +140,9 @@ class _Client:
             say(f"a client in a process of its own asks {target.uri} {RATE:g} times a second")
 
     def report(self) -> dict[str, Any]:
-        assert self._load is not None
+        """Raises RuntimeError if there never was any traffic."""
+        if self._load is None:
+            raise RuntimeError(f"{self._endpoint} never served anything; the app's log says why")
         return self._load.report(self._endpoint)
 
     def __enter__(self) -> Self:
