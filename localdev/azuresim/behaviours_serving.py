@@ -87,9 +87,10 @@ SERVING: tuple[Row, ...] = (
     ("a request may have 10 MB, of a Kubernetes endpoint 100 MB", "assumed", ""),
     ("a request is under way where it was sent, whatever the weights become", "doc", _ROLLOUT),
     (
-        "a deployment that is deleted may finish its requests",
+        "a deployment that is deleted may finish its requests, and its servers what they do at their end",
         "doc",
         "kubernetes.io: concepts/workloads/pods/pod-lifecycle, termination of pods",
+        ("time:_GRACE_S",),
     ),
     (
         "endpoints have requests a minute by deployment, statusCode, statusCodeClass and modelStatusCode",

@@ -7,11 +7,14 @@ from textwrap import dedent
 
 # Does what its request asks for, so that one server will do for many tests.
 OBEDIENT = """
-    import json, os, time
+    import atexit, json, os, time
+    from pathlib import Path
     from azureml_inference_server_http.api.aml_response import AMLResponse
 
     def init():
         print("obedient is up")
+        if "FAREWELL" in os.environ:
+            atexit.register(Path(os.environ["FAREWELL"]).touch)
 
     def run(raw):
         asked = json.loads(raw)
@@ -44,7 +47,7 @@ HUNGRY = """
     import time
 
     def init():
-        hoard = bytearray(600 * 1024 * 1024)
+        hoard = bytearray(400 * 1024 * 1024)
         for page in range(0, len(hoard), 4096):
             hoard[page] = 1
         time.sleep(20)

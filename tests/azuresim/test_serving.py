@@ -201,16 +201,16 @@ def test_a_script_that_cannot_start_is_in_a_crash_loop_with_its_log(house: House
 
 
 def test_a_script_that_takes_more_memory_than_it_may_is_killed(house: House) -> None:
-    house.launch("hungry", replace(house.model("hungry", scripts.HUNGRY), memory_mb=300))
+    house.launch("hungry", replace(house.model("hungry", scripts.HUNGRY), memory_mb=250))
     assert "OOMKilled" in house.wait("hungry", "out_of_memory").log
     house.do(lambda serving: serving.stop(ENDPOINT, "hungry"))
 
 
 def test_a_server_that_dies_under_a_request_comes_back(house: House) -> None:
-    house.launch("frail", replace(house.model("frail"), memory_mb=400))
+    house.launch("frail", replace(house.model("frail"), memory_mb=250))
     house.wait("frail", "running")
     house.route({"frail": 100})
-    assert house.score({"hog_mb": 700}).status_code == 502
+    assert house.score({"hog_mb": 400}).status_code == 502
     until(house.score, lambda answer: answer.status_code == 200)
     assert house.azure.control.serving(ENDPOINT)["deployments"]["frail"]["restarts"] == 1
     assert "OOMKilled" in house.do(lambda serving: serving.logs(ENDPOINT, "frail"))
@@ -248,6 +248,14 @@ def test_a_shift_under_load_fails_no_request_even_if_blue_is_stopped_at_once(hou
     seen = sum((each.result() for each in loads), Counter[tuple[int, str]]())
     assert {status for status, _ in seen} == {200}
     assert {name for _, name in seen} == {"old", "green"}
+
+
+def test_a_server_that_is_stopped_may_do_what_it_does_at_its_end(house: House) -> None:
+    farewell = house.folder / "farewell"
+    house.launch("polite", replace(house.model("polite"), environment={"FAREWELL": str(farewell)}))
+    house.wait("polite", "running")
+    house.do(lambda serving: serving.stop(ENDPOINT, "polite"))
+    until(farewell.exists, bool)
 
 
 def test_files_come_from_storage_and_the_server_may_write_to_it(house: House) -> None:

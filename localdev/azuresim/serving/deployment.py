@@ -86,6 +86,15 @@ class Deployment:
         instance.in_flight -= 1
         self._give_work(instance)
 
+    @property
+    def is_over(self) -> bool:
+        return all(each.is_over for each in self._instances)
+
+    def terminate(self) -> None:
+        """Ask its servers to end; look for `is_over`."""
+        for instance in self._instances:
+            instance.terminate()
+
     def destroy(self) -> None:
         for instance in self._instances:
             instance.destroy()

@@ -38,6 +38,7 @@ class Instance:
         machine = machines.boot(self.id)
         self._root = machine.root / "instance"
         self._log, self._status = self._root / "log.txt", self._root / "status.json"
+        self._stop = self._root / "stop"
         self._root.mkdir(parents=True)
         fetcher = self._write_plans(place)
         self._execution = machine.run(f"exec {fetcher}\n", [], [], None)
@@ -59,7 +60,7 @@ class Instance:
                 self._seen, self._told = stamp, json.loads(self._status.read_text())
         except OSError:
             pass  # nothing was told yet
-        if self._execution.state != "Running" and self._told["phase"] != "given_up":
+        if self.is_over and self._told["phase"] != "given_up":
             self._told = {**self._told, "phase": "given_up", "reason": self._told["reason"] or "crash"}
         return _phase(self._told)
 
@@ -68,6 +69,14 @@ class Instance:
         if self._execution.exit_code == _NOT_MOVED:
             return _tail(self._root / "error")
         return _tail(self._log)
+
+    @property
+    def is_over(self) -> bool:
+        return self._execution.state != "Running"
+
+    def terminate(self) -> None:
+        """Ask its server to end; look for `is_over`."""
+        self._stop.touch()
 
     def destroy(self) -> None:
         self._machines.destroy(self.id)
@@ -93,6 +102,7 @@ class Instance:
             "log": str(self._log),
             "status": str(self._status),
             "ready": str(root / "ready.json"),
+            "stop": str(self._stop),
             "memory_bytes": served.memory_mb * _MIB,
         }
         job = {

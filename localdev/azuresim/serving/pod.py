@@ -2,7 +2,8 @@
 
 Run as a program by instance.py on a machine of its own, with the path of a JSON document; uses the standard library
 only. What happens is told in a status file, replaced whole: {"phase", "reason", "restarts", "port"}, with the phases
-starting, running, waiting (for the next try) and given_up, and the reasons crash and memory.
+starting, running, waiting (for the next try), given_up and stopped, and the reasons crash and memory. It is told to stop
+by a file: the server then gets SIGTERM and a while to end.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from typing import Any
 _LOOK_S, _FIND_S = 0.05, 0.4
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
 _STEADY_S = 10.0  # a server that was ready so long is not in a crash loop
-_TRIES = 5
+_TRIES, _GRACE_S = 5, 5.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Pod:
-    """`plan`: command, folder, log, status, ready (files) and memory_bytes, of all processes of the server together."""
+    """`plan`: command, folder; log, status, ready, stop (files); memory_bytes, of all its processes together."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
-        self._status, self._ready = Path(plan["status"]), Path(plan["ready"])
+        self._status, self._ready, self._stop = (Path(plan[name]) for name in ("status", "ready", "stop"))
         self._restarts = 0
 
     def run(self) -> None:
@@ -37,6 +38,9 @@ class Pod:
         while failures < _TRIES:
             self._tell("starting", reason)
             reason, was_ready_s, how = self._serve()
+            if reason == "stopped":
+                self._tell(reason)
+                return
             failures = 1 if was_ready_s >= _STEADY_S else failures + 1
             pause_s = min(_FIRST_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S)
             self._tell("waiting" if failures < _TRIES else "given_up", reason)
@@ -72,6 +76,8 @@ class Pod:
                 self._tell("running", port=json.loads(self._ready.read_text())["port"])
             if now - found_at >= _FIND_S:
                 processes, found_at = _session(server.pid), now
+            if self._stop.exists():
+                return "stopped", 0.0, _terminate(server)
             if _private_bytes(processes) > self._plan["memory_bytes"]:
                 return "memory", _since(ready_at), "was killed: OOMKilled, it used more memory than its limit"
             time.sleep(_LOOK_S)
@@ -88,6 +94,13 @@ class Pod:
     def _note(self, line: str) -> None:
         with open(self._plan["log"], "a") as log:
             log.write(f"{line}\n")
+
+
+def _terminate(server: subprocess.Popen[bytes]) -> str:
+    server.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(_GRACE_S)
+    return "was stopped"
 
 
 def _since(moment: float) -> float:

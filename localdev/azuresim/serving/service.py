@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from localdev.azuresim.serving.router import Endpoint, InferenceRouter
 from localdev.azuresim.serving.tally import Tally
 from localdev.clock import Clock
 
-_LOOK_S = 0.05  # wall
+_LOOK_S, _GRACE_S = 0.05, 6.0  # wall
 _SIGNED_FOR = timedelta(days=7)
 
 
@@ -164,15 +165,20 @@ class Serving:
 
 
 async def _drain(deployment: Deployment) -> None:
-    """As Kubernetes ends a pod: its requests may finish, but not for ever."""
+    """As Kubernetes ends a pod: its requests may finish, its server may end by itself, but not for ever."""
     try:
-        async with asyncio.timeout(deployment.served.timeout_s + 1):
-            while deployment.pending:
-                await asyncio.sleep(_LOOK_S)
-    except TimeoutError:
-        pass
+        await _until(lambda: not deployment.pending, deployment.served.timeout_s + 1)
+        deployment.terminate()
+        await _until(lambda: deployment.is_over, _GRACE_S)
     finally:
         await asyncio.to_thread(deployment.destroy)  # others are being served meanwhile
+
+
+async def _until(is_so: Callable[[], bool], longest_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            while not is_so():
+                await asyncio.sleep(_LOOK_S)
 
 
 def _name(endpoint: str) -> str:
