@@ -1,4 +1,4 @@
-"""`python -m shared.cli`: run, runs, explain, cancel, leases, validate. Talks to the app's HTTP API; validate needs none.
+"""`python -m shared.cli`: runs, deployments, and what people decide. Talks to the app's HTTP API; validate needs none.
 
 The app's address and key come from --url and --key, from MUSTER_URL and MUSTER_KEY, or from `.muster/serve.json`, which
 `make serve` writes. When no app is running, `runs` and `explain` read a local task hub's file: --hub FILE.
@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.cli import api, texts
+from shared.cli import api, deploy_texts, texts
 from shared.cli.offline import HubFile
 from shared.domain import names
 from shared.domain.errors import AppError, Fault, SpecErrors
 from shared.domain.fields import is_workload_name
 from shared.domain.ml_events import is_event_key
+from shared.domain.report import is_deployment
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,10 +70,37 @@ def _parser() -> argparse.ArgumentParser:
     cancel = add("cancel", _cancel, "stop a run and release its machines")
     cancel.add_argument("id")
     cancel.add_argument("--reason", default="cancelled from the command line")
+    _add_deployment_commands(add)
     add("leases", _leases, "the machines that are held at this moment")
     validate = add("validate", _validate, "check a declaration; shows its next slots")
     validate.add_argument("file", type=Path, nargs="+")
     return parser
+
+
+type _Add = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def _add_deployment_commands(add: _Add) -> None:
+    deploy = add("deploy", _deploy, "ask for the deployment of a model version, by a declared workload")
+    deploy.add_argument("workload")
+    deploy.add_argument("--version", help="a registered version; by default the one that the workload names")
+    deploy.add_argument("--reason", default="")
+    deploy.add_argument("--idempotency-key", help="the same key is one deployment, however often it is sent")
+    add("deployments", _deployments, "the newest deployments")
+    for word, help_ in (
+        ("approve", "let a deployment have traffic, or a paused one go on"),
+        ("reject", "refuse a deployment, or have a paused one rolled back"),
+    ):
+        decide = add(word, _decide, help_)
+        decide.add_argument("id")
+        decide.add_argument(
+            "--digest", help="of what you have looked at; by default what is asked now, which is shown"
+        )
+        decide.add_argument("--note", default="")
+        decide.set_defaults(word=word)
+    rollback = add("rollback", _rollback, "take a deployment back: under way, after its commit, or frozen")
+    rollback.add_argument("id")
+    rollback.add_argument("--reason", default="rolled back from the command line")
 
 
 def _common(text: Any, flag: Any) -> argparse.ArgumentParser:
@@ -107,7 +135,43 @@ def _explain(options: argparse.Namespace) -> int:
         return _show(options, app.get("decisions", options.id), texts.decisions)
     if is_workload_name(options.id) and not names.is_run_id(options.id):
         return _show(options, app.get("decisions", query={"workload": options.id}), texts.decisions)
+    if is_deployment(options.id):
+        return _show(options, app.get("deployments", options.id), deploy_texts.explain)
     return _show(options, app.get("runs", options.id), texts.explain)
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    body: dict[str, Any] = {"workload": options.workload}
+    body |= {"model": {"version": options.version}} if options.version else {}
+    body |= {"reason": options.reason} if options.reason else {}
+    headers = {"Idempotency-Key": options.idempotency_key} if options.idempotency_key else {}
+    return _show(
+        options, api.connect(options).post("deployments", body=body, headers=headers), deploy_texts.asked
+    )
+
+
+def _deployments(options: argparse.Namespace) -> int:
+    return _show(options, api.connect(options).get("deployments"), texts.deployments)
+
+
+def _decide(options: argparse.Namespace) -> int:
+    """Without a digest: that of what is asked now, after it was shown. Nobody decides about what he has not seen."""
+    app, digest = api.connect(options), options.digest
+    if not digest:
+        report = app.get("deployments", options.id)
+        if not report["approval"]:
+            raise AppError(f"{options.id} has asked nobody yet")
+        print(deploy_texts.question(report), file=sys.stderr)
+        digest = report["approval"]["digest"]
+    answer = app.post("deployments", options.id, options.word, body={"digest": digest, "note": options.note})
+    return _show(options, answer, deploy_texts.decided)
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    answer = api.connect(options).post(
+        "deployments", options.id, "rollback", body={}, query={"reason": options.reason}
+    )
+    return _show(options, answer, deploy_texts.rolled_back)
 
 
 def _cancel(options: argparse.Namespace) -> int:

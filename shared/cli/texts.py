@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from shared.cli import deploy_texts
 from shared.domain.errors import Fault
 from shared.domain.schedule import preview
 from shared.domain.workload import Workload
@@ -22,6 +23,12 @@ def started(answer: dict[str, Any]) -> str:
 def cancelled(answer: dict[str, Any]) -> str:
     run = answer["id"]
     return f"{run}: cancellation is on record; its machines are being released: muster explain {run}"
+
+
+def deployments(answer: dict[str, Any]) -> str:
+    head = ("DEPLOYMENT", "STATE", "ENDPOINT", "MODEL", "WAITING FOR")
+    rows = deploy_texts.rows(answer)
+    return _table(head, rows) if rows else "no deployments yet"
 
 
 def runs(answer: dict[str, Any]) -> str:
@@ -69,6 +76,8 @@ def explain(run: dict[str, Any]) -> str:
 def _lost_by_cancelling(run: dict[str, Any]) -> str:
     if run["items"] == "trials":
         return "register nothing and leave the champion in place"
+    if run["items"] == "steps":
+        return "give the traffic back to what served before and delete what is being deployed"
     if run["items"] == "measurements":
         return "report no drift"
     return "publish nothing and delete the parts written so far"
@@ -144,6 +153,8 @@ def _decision(each: dict[str, Any]) -> list[str]:
 def _outcome(outcome: dict[str, Any] | None) -> list[str]:
     if not outcome:
         return []
+    if "weights" in outcome:
+        return [*deploy_texts.outcome(outcome), f"  teardown     {outcome['teardown']}"]
     lines = [
         f"  ended        {outcome['state']} {outcome['reason']}".rstrip(),
         f"  teardown     {outcome['teardown']}",

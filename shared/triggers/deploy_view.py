@@ -9,6 +9,7 @@ import azure.functions as func
 from shared.azure import approval_records, endpoint_records, ledger
 from shared.domain.deploy import ApprovalRequest, DeployOutcome, DeployRequest, EndpointRecord
 from shared.domain.report import InstanceLook, build_report
+from shared.domain.status import RunStatus
 
 _WAITS = ("approve", "reject", "cancel", "rollback")
 
@@ -36,7 +37,7 @@ def whole(look: InstanceLook) -> dict[str, Any]:
     run = look.id
     asked = _request(run)
     outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
-    steps = _steps(run)
+    status = look.status or RunStatus(phase=look.runtime)
     endpoint = outcome.endpoint if outcome else asked.endpoint if asked else ""
     record = endpoint_records.read(endpoint) if endpoint else None
     report = build_report(look, [look], ()).model_dump(mode="json")
@@ -52,9 +53,10 @@ def whole(look: InstanceLook) -> dict[str, Any]:
         "requested_by": asked.started_by if asked else "",
         "reason": asked.reason if asked else "",
         "cause": asked.cause if asked else "",
-        "weights": outcome.weights if outcome else (steps[-1]["weights"] if steps else {}),
-        "steps": steps,
-        "tests": ledger.read(f"deployments/{run}/tests.json") or [],
+        "percent": report["percent"] if look.is_over else status.percent,
+        "weights": outcome.weights if outcome else status.weights,
+        "steps": _steps(run),
+        "tests": _tests(run),
         "approval": _approvals(run),
         "held": _held(record, run) if record else {},
     }
@@ -77,6 +79,14 @@ def _steps(run: str) -> list[dict[str, Any]]:
     names = (path.removeprefix(prefix).removesuffix(".json") for path in ledger.list_paths(prefix))
     found = (ledger.read(f"{prefix}{n}.json") for n in sorted((n for n in names if n.isdecimal()), key=int))
     return [step for step in found if step]
+
+
+def _tests(run: str) -> list[dict[str, Any]]:
+    """The reports of the tests before traffic, with every row, in the order of their names."""
+    prefix = f"deployments/{run}/probes/"
+    paths = [path for path in ledger.list_paths(prefix) if "/" not in path.removeprefix(prefix)]
+    found = (ledger.read(path) for path in paths)
+    return [{**test["report"], "rows": test.get("rows", [])} for test in found if test]
 
 
 def _approvals(run: str) -> dict[str, Any]:

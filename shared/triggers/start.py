@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from shared.azure import endpoint_records, event_ledger, ledger
@@ -31,6 +32,8 @@ ROOTS: dict[str, Step[Any, Any]] = {
 }
 ASKED_BY_HTTP = "http:"  # what `started_by` begins with then
 MAX_TRIES = 20
+# A run counts its deadline from its own start, and has minutes after it to restore by itself; then it counts as lost.
+HOLD_GRACE = timedelta(minutes=10)
 
 
 def run_id_of(workload: Workload, slot: str) -> str:
@@ -223,7 +226,7 @@ def _take_endpoint(request: DeployRequest) -> None:
     Raises Busy, and Overtaken for what an event asked for while a newer version came to be live.
     """
     now = ledger.storage_now()
-    deadline = now + request.workload.limits.deadline
+    deadline = now + request.workload.limits.deadline + HOLD_GRACE
     asked = HoldRequest(
         endpoint=request.endpoint, platform=request.platform, workload=request.workload.name, run=request.run,
         at=now, deadline=deadline,
