@@ -114,6 +114,11 @@ ENDPOINTS: tuple[Row, ...] = (
         ("step:endpoint.keys",),
     ),
     (
+        "a key that is set to what it is becomes another one",
+        "sdk",
+        f"{_SDK}: _regenerate_online_keys sends the present key",
+    ),
+    (
         "a token of an endpoint says when it ends and when to ask for the next",
         "doc",
         f"{_MFE}: EndpointAuthToken",
@@ -143,6 +148,7 @@ ENDPOINTS: tuple[Row, ...] = (
         f"{_GUIDE}#error-badargument (unable to download user model)",
     ),
     ("scale settings are always shown", "sdk", f"{_SDK}: listing deployments fails without"),
+    ("what a pod needs is always shown", "sdk", f"{_SDK}: ResourceRequirementsSettings._from_rest_object"),
     (
         "a deployment is ready when its server answers, and its readiness probe says how long that may take",
         "doc",

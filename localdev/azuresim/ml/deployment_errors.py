@@ -15,10 +15,9 @@ from localdev.azuresim.ml.writes import guide
 from localdev.azuresim.store import Resource
 
 NO_LOG = "The container has not started yet and has written no log. Please try again later."
-_IMPORT = re.compile(r"^(ModuleNotFoundError|ImportError|SyntaxError)\b", re.MULTILINE)
-_NO_FUNCTION = re.compile(
-    r"no (?:attribute|function) '?(init|run)'?|does not have .*\b(init|run)\(\)", re.IGNORECASE
-)
+# What azureml-inference-server-http writes about a script (server/user_script.py, server/aml_blueprint.py).
+_IMPORT, _INIT = "Failed to import user script", "User's init function failed"
+_NO_FUNCTION = re.compile(r"does not have a (?:init|run)\(\) function defined")
 _EXCEPTION = re.compile(r"^\w[\w.]*(?:Error|Exception)\b.*$", re.MULTILINE)
 
 
@@ -33,11 +32,11 @@ def crashed(deployment: Resource, phase: str, log: str) -> dict[str, Any]:
     if not is_pod:
         text = "User container has crashed or terminated: Liveness probe failed: HTTP probe failed with statuscode: 502."
         return _error("ResourceNotReady", text)
-    if _IMPORT.search(log):
+    if _IMPORT in log:
         return _error("UserScriptImportError", f"The scoring script failed to be imported. {_last(log)}")
     if _NO_FUNCTION.search(log):
         return _error("UserScriptFunctionNotFound", "The scoring script has no function init() or run().")
-    if "init()" in log or "in init" in log:
+    if _INIT in log:
         return _error(
             "UserScriptInitFailed", f"The init() function of the scoring script failed. {_last(log)}"
         )
@@ -89,6 +88,6 @@ def _error(code: str, message: str) -> dict[str, Any]:
 
 
 def _last(log: str) -> str:
-    """The last exception a log tells of."""
-    found = _EXCEPTION.findall(log)
+    """The last exception a log tells of, but for those that the server wraps it in."""
+    found = [each for each in _EXCEPTION.findall(log) if "UserScript" not in each]
     return str(found[-1]).strip() if found else ""

@@ -212,17 +212,19 @@ class DeploymentLife:
             if serving is None or found is None or found.provisioning_state not in ("Creating", "Updating"):
                 del self._starting[id_]
                 continue
-            phase, log = serving.state(_endpoint(found), found.name)
+            phase = serving.state(_endpoint(found), found.name).phase
             if phase == "running":
                 del self._starting[id_]
                 self._ready(found, now)
                 continue
             bad = phase in ("crash_loop", "out_of_memory")
             found.state["bad_since"] = (found.state.get("bad_since") or now) if bad else None
-            error = None
+            error, log = None, ""
             if bad and now - found.state["bad_since"] >= BACKOFF_S:
+                log = serving.logs(_endpoint(found), found.name, _LOG_LINES)
                 error = deployment_errors.crashed(found, phase, log)
             elif not bad and now >= self._patience(found) and time.monotonic() - launched > FAIR_WALL_S:
+                log = serving.logs(_endpoint(found), found.name, _LOG_LINES)
                 error = deployment_errors.not_answering(found)
             if error:
                 del self._starting[id_]

@@ -21,6 +21,7 @@ from localdev.azuresim.world import World
 
 _LOGS = ("InferenceServer", "StorageInitializer", "ModelDataCollector")
 _MOST_LINES = 5000
+_NEEDS = "containerResourceRequirements"
 # What a change of makes new servers necessary.
 _SERVED = (
     "codeConfiguration",
@@ -169,13 +170,17 @@ class Deployments:
         body: dict[str, Any],
         found: Resource | None,
     ) -> dict[str, Any]:
-        """What is known of it beyond its properties: instances, and where they are. Raises the refusal of too many."""
+        """What is known of it beyond its properties: instances, and where they are. Raises the refusal of too many.
+
+        What a pod needs is filled into `asked`.
+        """
         instances = deployment_spec.instances_of(body)
         if kind_of(endpoint) == K8S:
             compute = kubernetes.compute_of(self._world, workspace, endpoint.properties["compute"])
-            pod = kubernetes.pod(
-                compute, asked["instanceType"], asked.get("containerResourceRequirements") or {}
-            )
+            # azure-ai-ml reads the requirements of every pod, also of those whose instance type says it all.
+            defaults = kubernetes.requirements(compute, asked["instanceType"])
+            needs = asked[_NEEDS] = {**defaults, **(asked.get(_NEEDS) or {})}
+            pod = kubernetes.pod(compute, asked["instanceType"], needs)
             place = {"compute": compute.id, "pod": [pod.cpu, pod.memory_gib, pod.gpu, pod.limit_gib]}
             return {"instances": instances, "memory_mb": int(pod.limit_gib * 1024), **place}
         size = size_of(deployment_spec.size_name(asked["instanceType"], endpoint.location))

@@ -72,7 +72,9 @@ class Keys:
         if name is None:
             raise user_error(400, "The keyType must be Primary or Secondary.")
         operation = writes.begin(self._world, call, endpoint)
-        key = str(call.document().get("keyValue") or _new_key())
+        given = str(call.document().get("keyValue") or "")
+        # azure-ai-ml sends the key it has and wants another.
+        key = given if given and given != endpoint.state["keys"][name] else _new_key()
         place: dict[str, Any] = {"endpoint": endpoint.id, "name": name, "key": key}
         self._world.operations.then(operation, call.fault, KEYS_S, "endpoint.keys", **place)
         return Reply(202, operation=operation)

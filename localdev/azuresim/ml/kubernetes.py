@@ -82,14 +82,8 @@ def compute_of(world: World, workspace: Resource, compute_id: Any) -> Resource:
 
 def pod(compute: Resource, instance_type: str, asked: Mapping[str, Any]) -> Pod:
     """What an instance needs: what the deployment asks for, else what its instance type says. Raises a refusal."""
-    types: dict[str, Any] = compute.properties["properties"]["instanceTypes"]
-    found = next((each for name, each in types.items() if name.casefold() == instance_type.casefold()), None)
-    if found is None:
-        raise _bad_argument(
-            f"The instance type '{instance_type}' was not found in the compute '{compute.name}'. The instance types "
-            f"are: {', '.join(types)}."
-        )
-    requests, limits = found["resources"]["requests"], found["resources"]["limits"]
+    resources = _resources(compute, instance_type)
+    requests, limits = resources["requests"], resources["limits"]
     wanted = {**_known(requests), **_known(asked.get("containerResourceRequests"))}
     most = {**_known(limits), **_known(asked.get("containerResourceLimits"))}
     for name, amount in wanted.items():
@@ -103,6 +97,17 @@ def pod(compute: Resource, instance_type: str, asked: Mapping[str, Any]) -> Pod:
         int(wanted.get("gpu", 0)),
         most.get("memory", 0.0) / _UNITS["Gi"],
     )
+
+
+def requirements(compute: Resource, instance_type: str) -> dict[str, Any]:
+    """What an instance type asks for, in the form of a deployment's own containerResourceRequirements."""
+    resources = _resources(compute, instance_type)
+    return {
+        f"containerResource{name.capitalize()}": {
+            key.rpartition("/")[2]: text for key, text in resources[name].items() if text is not None
+        }
+        for name in ("requests", "limits")
+    }
 
 
 def unschedulable(world: World, compute: Resource, deployment: Resource, pods: Pod, instances: int) -> str:
@@ -123,6 +128,18 @@ def unschedulable(world: World, compute: Resource, deployment: Resource, pods: P
     lacks = [(label, sum(node[name] < need for node in free)) for name, label, need in short]
     reasons = ", ".join(f"{count} Insufficient {label}" for label, count in lacks if count)
     return f"0/{len(free)} nodes are available: {reasons}."
+
+
+def _resources(compute: Resource, instance_type: str) -> dict[str, Any]:
+    types: dict[str, Any] = compute.properties["properties"]["instanceTypes"]
+    found = next((each for name, each in types.items() if name.casefold() == instance_type.casefold()), None)
+    if found is None:
+        raise _bad_argument(
+            f"The instance type '{instance_type}' was not found in the compute '{compute.name}'. The instance types "
+            f"are: {', '.join(types)}."
+        )
+    resources: dict[str, Any] = found["resources"]
+    return resources
 
 
 def _others(world: World, compute: Resource, mine: Resource) -> list[tuple[Pod, int]]:
