@@ -73,7 +73,6 @@ RULES: Mapping[str, Rule] = {
     "NicReservedForAnotherVm": Rule("A", TransientError, 180.0),
     "ACRSecretError": Rule("A", TransientError, 60.0),  # a role that was given is not known everywhere yet
     "ACRTokenExchangeFailed": Rule("A", TransientError, 60.0),
-    "GetAADTokenFailed": Rule("A", TransientError, 60.0),
     # B: somebody else is at work on it, or it is still attached: its state decides, not this answer
     "Conflict": _LOOK_AGAIN,
     "OperationPreempted": _LOOK_AGAIN,
@@ -138,6 +137,7 @@ RULES: Mapping[str, Rule] = {
     # E: something stands in the way of a release, or the cluster is out of order
     "ScopeLocked": _LOCKED,
     "TokenRefreshFailed": _ADMIN,
+    "GetAADTokenFailed": _ADMIN,
     "ACRAuthenticationChallengeFailed": _ADMIN,
     "KubernetesUnaccessible": _ADMIN,
     "ImagePullLoopBackOff": _ADMIN,

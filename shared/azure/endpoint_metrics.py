@@ -62,7 +62,7 @@ def points_of(answer: Mapping[str, Any], since: datetime) -> Iterator[Point]:
 def summed(
     query: MetricsQuery, requests: Sequence[Point], latencies: Sequence[Point]
 ) -> dict[str, ServingMetrics]:
-    """Every deployment that was asked for; one that nobody counted has no `newest`.
+    """Every deployment that was asked for; one that nobody counted has no `newest`, which is the end of a minute.
 
     A percentile of the window is its minutes' percentiles, each weighed by the requests of its minute.
     """
@@ -80,12 +80,13 @@ def _of(requests: Sequence[Point], latencies: Sequence[Point]) -> ServingMetrics
     for point in requests:
         per_minute[point.minute] = per_minute.get(point.minute, 0.0) + point.value
     return ServingMetrics(
-        requests=round(sum(per_minute.values())),
-        errors_4xx=round(sum(point.value for point in requests if _kind(point) == "4")),
-        errors_5xx=round(sum(point.value for point in requests if _kind(point) == "5")),
+        requests=sum(per_minute.values()),
+        errors_4xx=sum(point.value for point in requests if _kind(point) == "4"),
+        errors_5xx=sum(point.value for point in requests if _kind(point) == "5"),
         p50_ms=_weighed([point for point in latencies if point.metric == _P50], per_minute),
         p95_ms=_weighed([point for point in latencies if point.metric == _P95], per_minute),
         newest=max(per_minute) + _MINUTE if per_minute else None,
+        minutes=len(per_minute),
     )
 
 

@@ -23,6 +23,7 @@ from shared.azure.classify import (
     error_from_response,
     retry_after_s,
     rule_for,
+    told_code,
 )
 from shared.domain.errors import (
     CapacityError,
@@ -212,8 +213,49 @@ def test_every_bad_day_of_the_simulator_is_a_known_code() -> None:
         name: preset["code"]
         for name, preset in presets.items()
         if preset.get("code")
-        and preset["code"] not in RULES
+        and told_code(preset) not in RULES
         and preset["code"] != "OperationNotAllowed"
         and preset.get("operation") != "identity/token"
     }
     assert unknown == {}
+
+
+_BUSY = "Conflict of operation, another operation on same entity is already running in workspace w."
+_UPDATING = "Cannot create a deployment in endpoint e because it is in Updating provisioning state."
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (409, {"code": "UserError", "message": _BUSY}),
+        (409, {"code": "Conflict", "message": _UPDATING}),
+        (400, {"code": "BadRequest", "message": _UPDATING}),
+    ],
+)
+def test_an_endpoint_at_work_is_asked_again_after_a_minute(status: int, told: dict[str, Any]) -> None:
+    error = error_from_response(status, {}, {"error": told}, "set traffic")
+
+    assert isinstance(error, TransientError) and error.retry_after_s == 60
+
+
+@pytest.mark.parametrize(
+    ("details", "kind", "code"),
+    [
+        ([{"code": "KubernetesUnaccessible"}], PlatformError, "KubernetesUnaccessible"),
+        ([{"code": "NobodyKnows"}, {"code": "PodUnschedulable"}], CapacityError, "PodUnschedulable"),
+        ([{"code": "UserError", "details": [{"code": "OutOfQuota"}]}], CapacityError, "OutOfQuota"),
+        ([{"code": "NobodyKnows"}, "text"], PlatformError, "BadRequest"),
+        (None, PlatformError, "BadRequest"),
+    ],
+)
+def test_what_azure_ml_says_inside_is_what_counts(details: Any, kind: type[PlatformError], code: str) -> None:
+    told = {"error": {"code": "BadRequest", "message": "The request is invalid.", "details": details}}
+    error = error_from_response(400, {}, told, "create deployment")
+
+    assert (type(error), error.code) == (kind, code)
+
+
+def test_a_refusal_that_says_enough_keeps_its_own_code() -> None:
+    told = {"error": {"code": "AuthorizationFailed", "message": "", "details": [{"code": "OutOfQuota"}]}}
+
+    assert error_from_response(403, {}, told, "create deployment").code == "AuthorizationFailed"

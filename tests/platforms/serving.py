@@ -83,8 +83,8 @@ class Rollout:
 
     @property
     def target(self) -> Target:
-        on_cluster = {"compute": "aks-prod"} if self.platform.name == "aks" else {}
-        return Target(platform=self.platform.name, endpoint=self.endpoint, **on_cluster)
+        compute = "aks-prod" if self.platform.name == "aks" else None
+        return Target(platform=self.platform.name, endpoint=self.endpoint, compute=compute)
 
     @property
     def resources(self) -> Resources:

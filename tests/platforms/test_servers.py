@@ -334,6 +334,6 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_own_words(fresh: Rollout) 
 
     look = fresh.over(plan)
 
-    assert look.state is DeploymentState.FAILED and look.code
-    assert "a_package_that_nobody_installed" in fresh.server.read_logs(fresh.endpoint, plan.name)
+    assert look.state is DeploymentState.FAILED and look.code, look
+    assert "a_package_that_nobody_installed" in fresh.server.read_logs(fresh.endpoint, plan.name), look
     fresh.remove(plan.name)
