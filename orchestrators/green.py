@@ -155,7 +155,7 @@ def _fail(flow: Flow, run: Deploying, look: DeploymentLook, ready_by: datetime) 
         log = (yield from flow.call(contracts.READ_SERVING_LOGS, query, tries=2)).text
     except AppError as error:
         log = f"no log: {error}"
-    run.remedy = remedy(look.code)
+    run.remedy = remedy(look.code, look.message)
     was = (
         f"{look.code}: {look.message}" if look.state is DeploymentState.FAILED else f"last seen {look.state}"
     )
