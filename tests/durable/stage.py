@@ -131,9 +131,12 @@ class Stage:
         self._session.complete_activity(response)
 
     def _answer(self, step: str, payload: Any) -> dict[str, Any]:
-        usual = self._usual(
-            step, payload
-        )  # also where a script answers: the request reached Azure all the same
+        try:
+            usual: Answer = self._usual(
+                step, payload
+            )  # also where a script answers: the request reached Azure
+        except AppError as refused:
+            usual = refused
         script = self._scripts.get(step)
         answer: Answer = script.popleft() if script else usual
         if isinstance(answer, AppError):
