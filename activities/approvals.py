@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from shared.azure import approval_records, collected, endpoint_records, ledger
+from shared.azure import approval_records, arm, collected, endpoint_records, ledger
 from shared.domain.deploy import (
     Approval,
     ApprovalLook,
@@ -60,7 +60,7 @@ def _decision(run: str, number: int) -> Approval | None:
 @activity(contracts.READ_STEP)
 def read_step(query: StepQuery) -> Observation:
     """All that one look at a step shows. What cannot be seen is None in it: a look never fails."""
-    now = ledger.storage_now()
+    now = arm.now()
     record = endpoint_records.read(query.endpoint)
     look = _look(query)
     command, by = _command(query)

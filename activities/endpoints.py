@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from shared.azure import arm
 from shared.azure import endpoint_records as records
-from shared.azure import ledger
 from shared.config import settings
 from shared.domain import fence, names, tending
 from shared.domain.deploy import (
@@ -95,7 +95,7 @@ def set_traffic(change: TrafficChange) -> Operation:
 @activity(contracts.LIST_LOST_ROLLOUTS)
 def list_lost_rollouts(request: TendRequest) -> Chores:
     """What is to do for endpoints between rollouts. One that cannot be looked at keeps no other from being tended."""
-    now = ledger.storage_now()
+    now = arm.now()
     everything = records.all_records()
     over = {each.holder for each in everything if each.holder and _is_over(each.holder, request)}
     chores: list[Chore] = []

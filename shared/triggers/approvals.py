@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import azure.functions as func
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from shared.azure import approval_records, ledger
+from shared.azure import approval_records, arm
 from shared.domain.deploy import FUNCTION_KEY, Approval, ApprovalRequest, fault_of
 from shared.domain.errors import ConflictError
 from shared.durable.client import Orchestrations
@@ -56,7 +56,7 @@ async def _decide(req: func.HttpRequest, orchestrations: Orchestrations, word: W
         raise NotAsked(f"{run} has asked nobody yet", code="NotAsked")
     approval = Approval(
         decision=word, by=who.id or FUNCTION_KEY, name=who.name, digest=body.digest, note=body.note,
-        at=await asyncio.to_thread(ledger.storage_now),
+        at=await asyncio.to_thread(arm.now),
     )  # fmt: skip
     await asyncio.to_thread(_record, asked, approval)
     await orchestrations.wake(run)

@@ -8,7 +8,7 @@ import uuid
 
 import azure.functions as func
 
-from shared.azure import approval_records, endpoint_records, ledger
+from shared.azure import approval_records, arm, endpoint_records, ledger
 from shared.domain import names
 from shared.domain.deploy import FUNCTION_KEY, DeployOutcome, DeployRequest, DeployState, RollBackRequest
 from shared.domain.errors import ConflictError, Fault, NotFoundError
@@ -103,7 +103,7 @@ async def rollback_deployment(req: func.HttpRequest, orchestrations: Orchestrati
     look = await find_known(orchestrations, run)
     reason = req.params.get("reason", "") or "asked for over HTTP"
     if not look.is_over:
-        now = await asyncio.to_thread(ledger.storage_now)
+        now = await asyncio.to_thread(arm.now)
         await asyncio.to_thread(
             approval_records.request_rollback, run, who=f"{ASKED_BY_HTTP}{who}", reason=reason, at=now
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from shared.azure import endpoint_records, event_ledger, ledger
+from shared.azure import arm, endpoint_records, event_ledger, ledger
 from shared.domain import fence, names
 from shared.domain.deploy import DeployOutcome, DeployRequest, DeployState, EndpointRecord, HoldRequest
 from shared.domain.drift import DriftRequest
@@ -132,7 +132,7 @@ async def start_forgotten(orchestrations: Orchestrations) -> list[str]:
 def _drop(request: RunRequest, reason: str) -> None:
     """Say for good why a claimed deployment was not started. The outcome first: after it nobody starts the run."""
     if isinstance(request, DeployRequest):
-        now = ledger.storage_now()
+        now = arm.now()
         outcome = DeployOutcome(
             run=request.run, workload=request.workload.name, slot=request.slot, state=DeployState.REJECTED,
             reason=f"not started: {reason}", endpoint=request.endpoint, platform=request.platform,
@@ -225,7 +225,7 @@ def _take_endpoint(request: DeployRequest) -> None:
 
     Raises Busy, and Overtaken for what an event asked for while a newer version came to be live.
     """
-    now = ledger.storage_now()
+    now = arm.now()
     deadline = now + request.workload.limits.deadline + HOLD_GRACE
     asked = HoldRequest(
         endpoint=request.endpoint, platform=request.platform, workload=request.workload.name, run=request.run,
