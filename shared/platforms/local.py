@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,16 +25,18 @@ from shared.azure.agent import reference as reference_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
 from shared.domain import names
-from shared.domain.errors import ConflictError, DeniedError, LeaseLost, PlatformError
+from shared.domain.errors import ConflictError, LeaseLost, PlatformError
 from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
 from shared.domain.lease import TAG_APP, Inventory, Lease, Machine, MachineState, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
-from shared.platforms import local_keeper
+from shared.platforms import local_files, local_keeper
 from shared.platforms.base import Platform
+from shared.platforms.local_server import LocalServer
 
 TYPE = "Local/machines"
 POLL_S = 2.0
 _RELEASED = "released"
+_JOBS = "jobs/*"
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -52,7 +51,7 @@ class Local:
 
     def begin_provision(self, lease: Lease) -> Operation:
         """Make the lease's folder. Raises ConflictError if it is another lease's."""
-        _make_root()
+        local_files.make_root(_root())
         folder = _folder(lease)
         folder.mkdir(exist_ok=True, mode=0o700)
         local_keeper.write_once(folder / "machine.json", lease.tags(settings().app))
@@ -77,7 +76,7 @@ class Local:
         if folder is None or self.observe_machine(lease).state is MachineState.DEALLOCATED:
             return None
         (folder / _RELEASED).touch()
-        _kill(folder, signal.SIGKILL)
+        _kill(folder)
         return Operation(poll_after_s=POLL_S)
 
     def begin_delete(self, lease: Lease) -> Operation | None:
@@ -112,23 +111,12 @@ class Local:
                 f"the local machine of lease {lease.id} is gone before job {job.id} began", lease=lease.id
             )
         agent = _unpack(folder, job.agent)
-        reference = package.job_reference(settings().storage_account_url, reference_of(job.job), _identity())
-        place = _job(folder, job.id)
-        place.mkdir(parents=True, exist_ok=True)
-        keeper = [sys.executable, "-I", local_keeper.__file__, str(place), str(job.timeout_s), "--"]
-        begun = subprocess.run(
-            [*keeper, sys.executable, "-m", "node.agent", reference],
-            cwd=agent,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
+        reference = package.job_reference(
+            settings().storage_account_url, reference_of(job.job), local_files.identity()
         )
-        if begun.returncode:
-            raise PlatformError(
-                f"job {job.id} could not be started: {begun.stderr[-500:]}", code="NotStarted"
-            )
+        place = _job(folder, job.id)
+        command = [sys.executable, "-m", "node.agent", reference]
+        local_files.keep(place, command, folder=agent, timeout_s=job.timeout_s)
         return Operation(poll_after_s=POLL_S)
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
@@ -136,11 +124,13 @@ class Local:
         place = _job(folder, job_id)
         if not is_ours(_tags(folder), lease, settings().app) or (folder / _RELEASED).exists():
             return JobLook(state=JobState.ABSENT, machine_lost=True, message="the machine is released")
-        process = _read(place / "process.json")
+        process = local_files.read(place / "process.json")
         if process is None:
             return JobLook(state=JobState.ABSENT, poll_after_s=POLL_S)
-        alive = _is_alive(process)  # asked before the exit is looked for: it may be written in between
-        ended = _read(place / "exit.json")
+        alive = local_files.is_alive(
+            process
+        )  # asked before the exit is looked for: it may be written in between
+        ended = local_files.read(place / "exit.json")
         if ended is None and alive:
             return JobLook(state=JobState.RUNNING, poll_after_s=POLL_S)
         if ended is None:
@@ -154,7 +144,7 @@ class Local:
         place = _job(_folder(lease), job_id)
         if place.exists():
             (place / local_keeper.CANCELED).touch()
-        _signal(place, signal.SIGTERM)
+        local_files.send(place, signal.SIGTERM)
 
     def _own(self, lease: Lease) -> Path | None:
         """The lease's folder, None if there is none. Raises ConflictError if it is another lease's."""
@@ -171,13 +161,6 @@ class Local:
 
 def _root() -> Path:
     return settings().local_work / settings().app
-
-
-def _make_root() -> None:
-    """Raises DeniedError if the folder is another user's: in a shared temporary folder anybody may make one first."""
-    _root().mkdir(parents=True, exist_ok=True, mode=0o700)
-    if _root().stat().st_uid != os.getuid():
-        raise DeniedError(f"{_root()} belongs to another user; set MUSTER_LOCAL_WORK", target=str(_root()))
 
 
 def _now() -> datetime:
@@ -204,14 +187,7 @@ def _resource(folder: Path) -> OwnedResource:
 
 
 def _tags(folder: Path) -> dict[str, str]:
-    return _read(folder / "machine.json") or {}
-
-
-def _read(path: Path) -> Any | None:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    return local_files.read(folder / "machine.json") or {}
 
 
 def _unpack(folder: Path, agent: BlobRef) -> Path:
@@ -233,11 +209,6 @@ def _unpack(folder: Path, agent: BlobRef) -> Path:
     return place
 
 
-def _identity() -> str | None:
-    """The agent is the app here: its managed identity where there is one, else the developer's sign-in."""
-    return settings().client_id if os.environ.get("IDENTITY_ENDPOINT") else None
-
-
 def _ended(ended: dict[str, Any], place: Path) -> JobLook:
     code = ended["exit_code"]
     if (place / local_keeper.CANCELED).exists() and code:
@@ -250,36 +221,17 @@ def _ended(ended: dict[str, Any], place: Path) -> JobLook:
     return JobLook(state=state, exit_code=code, message=said, poll_after_s=POLL_S)
 
 
-def _is_alive(process: dict[str, Any]) -> bool:
-    return bool(local_keeper.started(process["pid"]) == process["started"])
-
-
 def _running(folder: Path) -> bool:
-    processes = (_read(path) for path in folder.glob("jobs/*/process.json"))
-    return any(_is_alive(process) for process in processes if process)
+    return any(local_files.is_running(path.parent) for path in folder.glob(f"{_JOBS}/process.json"))
 
 
-def _kill(folder: Path, number: signal.Signals) -> None:
-    for path in folder.glob("jobs/*/process.json"):
-        _signal(path.parent, number)
-
-
-def _signal(place: Path, number: signal.Signals) -> None:
-    """To the job's whole process group, if it is still the one that was written down."""
-    process = _read(place / "process.json")
-    if process and _is_alive(process):
-        with suppress(ProcessLookupError):
-            os.killpg(process["pid"], number)
+def _kill(folder: Path) -> None:
+    for path in folder.glob(f"{_JOBS}/process.json"):
+        local_files.send(path.parent, signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:
-    """Kill what runs, then delete. Moved aside first: nothing is found half deleted."""
-    _kill(folder, signal.SIGKILL)
-    aside = folder.with_name(f".{folder.name}-{os.getpid()}")
-    with suppress(FileNotFoundError):
-        folder.rename(aside)
-    for _ in range(2):  # a process that is being killed may still write a file behind the first pass
-        shutil.rmtree(aside, ignore_errors=True)
+    local_files.remove(folder, _JOBS)
 
 
 _LOCAL = Local()
@@ -288,5 +240,6 @@ PLATFORM = Platform(
     summary="the user's own machine: the same job as a child process, at no cost",
     machines=_LOCAL,
     runner=_LOCAL,
+    server=LocalServer(),
     bills=False,
 )
