@@ -131,7 +131,10 @@ class _Client:
 
     def start_when_live(self) -> None:
         """Nobody calls an endpoint that serves nothing: there the first deployment waits for its first requests."""
-        if self._load is None and verify_deploy.events(self._world, self._endpoint, "traffic_applied"):
+        if self._load is None and any(
+            any(event["traffic"].values())
+            for event in verify_deploy.events(self._world, self._endpoint, "traffic_applied")
+        ):
             target = target_of(self._world, self._endpoint)
             self._load = Load(
                 [target], _rows(), folder=self._world.state, environment=self._world.environment
