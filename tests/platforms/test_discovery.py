@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.platforms import platform, platforms
+from shared.domain.deployment import SERVING_PLATFORMS
+from shared.domain.errors import SpecError
+from shared.platforms import platform, platforms, with_machines, with_server
 
 _ADDED = """
 from dataclasses import replace
@@ -52,6 +54,17 @@ def test_every_platform_says_what_it_is() -> None:
     assert {"dsvm", "local"} <= platforms().keys()
     assert all(name == each.name and each.summary for name, each in platforms().items())
     assert platforms()["dsvm"].bills and not platforms()["local"].bills
+
+
+def test_what_a_platform_does_not_offer_is_said() -> None:
+    assert {"aks", "managed_endpoint"} <= with_server().keys() <= set(SERVING_PLATFORMS)
+    assert {"dsvm", "amlcompute", "local"} <= with_machines().keys() and "aks" not in with_machines()
+    with pytest.raises(SpecError, match="aks has no machines"):
+        _ = platform("aks").provisioner
+    with pytest.raises(SpecError, match="aks runs no jobs"):
+        _ = platform("aks").jobs
+    with pytest.raises(SpecError, match="dsvm serves no models"):
+        _ = platform("dsvm").serving
 
 
 def test_a_platform_that_is_not_there_is_told_with_those_that_are() -> None:
