@@ -46,7 +46,7 @@ class TestWhereThePlatformVouches:
         found = principal_of(request(raw=raw))
         assert (found.id, found.roles) == ("11-22", frozenset())
         with pytest.raises(
-            Forbidden, match="ann@contoso.com may not deploy: it takes the app role Model.Deploy"
+            Forbidden, match=r"ann@contoso\.com may not deploy: it takes the app role Model\.Deploy"
         ):
             require(found, DEPLOY, to="deploy")
 
