@@ -323,20 +323,6 @@ def test_an_instance_is_stopped_and_started_by_hand(azure: Azure) -> None:
         assert len(running_lines(azure)) == lines
 
 
-def test_an_attached_cluster_is_detached_not_deleted(azure: Azure) -> None:
-    aks = f"{SUBSCRIPTION}/resourceGroups/muster/providers/Microsoft.ContainerService/managedClusters/aks"
-    body = {
-        "location": "westeurope",
-        "properties": {"computeType": "Kubernetes", "resourceId": aks, "properties": {"namespace": "ml"}},
-    }
-    azure.send("PUT", compute_id("aks"), body, version=COMPUTES_API)
-    azure.control.advance(20)
-    assert compute(azure, "aks")["properties"]["isAttachedCompute"] is True
-    for action, expected in (("Delete", 400), ("Detach", 202)):
-        path = f"{compute_id('aks')}?underlyingResourceAction={action}&api-version={COMPUTES_API}"
-        assert azure.send("DELETE", path).status_code == expected
-
-
 def test_a_job_that_waits_shows_where(azure: Azure) -> None:
     put_cluster(azure)
     occupy(azure, "one", seconds=5)
