@@ -15,6 +15,7 @@ from shared.durable import contracts
 from shared.durable.client import Orchestrations
 
 logger = logging.getLogger(__name__)
+_starting: set[asyncio.Task[None]] = set()  # an event loop holds its tasks by weak references alone
 
 
 class Taken(StrEnum):
@@ -29,17 +30,31 @@ class Taken(StrEnum):
 
 
 async def deliver(event: Any, client: Any) -> Taken:
-    """One event as the Functions SDK hands it over. Raises what kept it off the record."""
-    taken = await take(Orchestrations(client), normalise(_raw(event)))
+    """One event as the Functions SDK hands it over. Raises what kept it off the record.
+
+    Returning acknowledges it, so what decides about it is started right after, not before: a process that dies in
+    between leaves it open, and the next tick has it considered.
+    """
+    found = normalise(_raw(event))
+    taken = await _put_on_record(found, origin="eventgrid")
+    if taken is Taken.CONSIDERED and isinstance(found, MlEvent):
+        starting = asyncio.create_task(_start(Orchestrations(client), found))
+        _starting.add(starting)
+        starting.add_done_callback(_started)
     level = logging.WARNING if taken in (Taken.UNKNOWN, Taken.REFUSED) else logging.INFO
     logger.log(level, "event %s", taken, extra={"event_id": event.id, "taken": str(taken)})
     return taken
 
 
-async def take(
-    orchestrations: Orchestrations, found: MlEvent | Ignored, *, origin: str = "eventgrid"
-) -> Taken:
+async def take(orchestrations: Orchestrations, found: MlEvent | Ignored, *, origin: str) -> Taken:
     """Put a fact on record, and start what decides about it if it is new. Safe to repeat."""
+    taken = await _put_on_record(found, origin=origin)
+    if taken is Taken.CONSIDERED and isinstance(found, MlEvent):
+        await _start(orchestrations, found)
+    return taken
+
+
+async def _put_on_record(found: MlEvent | Ignored, *, origin: str) -> Taken:
     if not _is_ours(found):
         await asyncio.to_thread(event_ledger.record_refused, found, why=Taken.REFUSED)
         return Taken.REFUSED
@@ -51,7 +66,6 @@ async def take(
         return Taken.KNOWN
     if not to_consider:
         return Taken.OWN if found.is_own else Taken.RECORDED
-    await _start(orchestrations, found)
     return Taken.CONSIDERED
 
 
@@ -68,6 +82,12 @@ async def consider_forgotten(orchestrations: Orchestrations) -> list[str]:
 
 def instance_of(event: MlEvent) -> str:
     return f"event-{event.key}"
+
+
+def _started(starting: asyncio.Task[None]) -> None:
+    _starting.discard(starting)
+    if not starting.cancelled() and (error := starting.exception()):
+        logger.warning("event left to the next tick", extra={"error": str(error)})
 
 
 async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:
