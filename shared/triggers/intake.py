@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from shared.azure import event_ledger
@@ -17,6 +17,7 @@ from shared.durable.client import Orchestrations
 from shared.triggers import model_events
 
 logger = logging.getLogger(__name__)
+_starting: set[asyncio.Task[None]] = set()  # an event loop holds its tasks by weak references alone
 
 
 class Taken(StrEnum):
@@ -31,17 +32,31 @@ class Taken(StrEnum):
 
 
 async def deliver(event: Any, client: Any) -> Taken:
-    """One event as the Functions SDK hands it over. Raises what kept it off the record."""
-    taken = await take(Orchestrations(client), normalise(_raw(event)))
+    """One event as the Functions SDK hands it over. Raises what kept it off the record.
+
+    Returning acknowledges it, so what decides about it is started right after, not before: a process that dies in
+    between leaves it open, and the next tick has it considered.
+    """
+    found = normalise(_raw(event))
+    taken = await _put_on_record(found, origin="eventgrid")
+    if taken is Taken.CONSIDERED and _is_drift(found):
+        starting = asyncio.create_task(_start(Orchestrations(client), found))
+        _starting.add(starting)
+        starting.add_done_callback(_started)
     level = logging.WARNING if taken in (Taken.UNKNOWN, Taken.REFUSED) else logging.INFO
     logger.log(level, "event %s", taken, extra={"event_id": event.id, "taken": str(taken)})
     return taken
 
 
-async def take(
-    orchestrations: Orchestrations, found: MlEvent | Ignored, *, origin: str = "eventgrid"
-) -> Taken:
+async def take(orchestrations: Orchestrations, found: MlEvent | Ignored, *, origin: str) -> Taken:
     """Put a fact on record, and start what decides about it if it is new. Safe to repeat."""
+    taken = await _put_on_record(found, origin=origin)
+    if taken is Taken.CONSIDERED and _is_drift(found):  # the next tick has time for a registered model
+        await _start(orchestrations, found)
+    return taken
+
+
+async def _put_on_record(found: MlEvent | Ignored, *, origin: str) -> Taken:
     if not _is_ours(found):
         await asyncio.to_thread(event_ledger.record_refused, found, why=Taken.REFUSED)
         return Taken.REFUSED
@@ -54,8 +69,6 @@ async def take(
         return Taken.KNOWN
     if not to_consider:
         return Taken.OWN if found.is_own else Taken.RECORDED
-    if not to_deploy:  # the next tick has time to ask whether that version is to be deployed
-        await _start(orchestrations, found)
     return Taken.CONSIDERED
 
 
@@ -92,9 +105,19 @@ def instance_of(event: MlEvent) -> str:
     return f"event-{event.key}"
 
 
+def _started(starting: asyncio.Task[None]) -> None:
+    _starting.discard(starting)
+    if not starting.cancelled() and (error := starting.exception()):
+        logger.warning("event left to the next tick", extra={"error": str(error)})
+
+
 async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:
     """An instance that is over may start again here: it finds its decisions on record and changes nothing."""
     await orchestrations.start(contracts.CONSIDER_EVENT, event, instance_of(event))
+
+
+def _is_drift(found: MlEvent | Ignored) -> TypeGuard[MlEvent]:
+    return isinstance(found, MlEvent) and found.kind is EventKind.DRIFT
 
 
 def _is_ours(found: MlEvent | Ignored) -> bool:

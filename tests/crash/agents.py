@@ -7,18 +7,23 @@ left out (tests/node has it with real processes). A worker that dies here dies o
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any
+from itertools import batched
+from pathlib import Path
+from typing import Any, Self
 from unittest import mock
 
-from node import agent, progress, supervisor, worker
+from node import agent, checkpoints, child, evaluation, frozen, progress, supervisor, training, trial, worker
 from node.errors import NodeError
 from node.job import Shard, decode_reference
+from tests.crash.retraining import trained
 from tests.crash.strands import Strand
 
 
@@ -69,15 +74,65 @@ def run_agent(reference: str) -> int:
 @contextmanager
 def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
     """Within the block an agent has no children, one worker, and tells its progress when there is some."""
-    with (
+    patches: list[AbstractContextManager[Any]] = [
         mock.patch.object(agent, "_fork_server", lambda job: None),
         mock.patch.object(agent, "Supervisor", _Supervisor),
         mock.patch.object(agent, "Reporter", _Reporter),
         mock.patch.object(progress, "datetime", _Now(clock)),
         mock.patch.object(worker, "_belong_to_the_agent", lambda: None),
         mock.patch.object(worker, "log_as_json", lambda: None),
-    ):
+        *(
+            mock.patch.object(each, "ThreadPoolExecutor", _OneAfterAnother)
+            for each in (frozen, training, evaluation)
+        ),
+        mock.patch.object(training, "close_own_memory", lambda: None),
+        mock.patch.object(evaluation, "close_own_memory", lambda: None),
+        mock.patch.object(trial, "run_child", _train),
+        mock.patch.object(trial, "Mirror", _Mirror),
+        mock.patch.object(child, "run_child", _run_ours),
+    ]
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
         yield
+
+
+class _OneAfterAnother(Executor):
+    """A pool without threads: a strand's requests are made one at a time, in one order."""
+
+    def __init__(self, _workers: int) -> None: ...
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # a future holds whatever it was
+            future.set_exception(error)
+        return future
+
+
+class _Mirror(checkpoints.Mirror):
+    """Mirrors at the end alone, not every ten seconds of wall time on a thread of its own."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mirror()
+
+
+def _train(command: Sequence[str], *, writable: Path, **_: Any) -> child.Ended:
+    """The user's program: what it leaves is the same each time, but for the metric, which is its parameter's."""
+    given = dict(batched((word.removeprefix("--") for word in command[2:]), 2, strict=True))
+    for name, data in trained(float(given["strength"])).items():
+        (writable / "out" / name).write_bytes(data)
+    return child.Ended(code=0, log=b"trained\n", sealed=True, seconds=1.0)
+
+
+def _run_ours(command: Sequence[str], **_: Any) -> child.Ended:
+    """A step of the agent's own, which would be a sealed child: these models are not strangers'."""
+    module, arguments = importlib.import_module(command[2]), map(Path, command[3:])
+    return child.Ended(code=module.main(*arguments), log=b"", sealed=True, seconds=1.0)
 
 
 class _Now:

@@ -67,7 +67,7 @@ class Cloud:
     def __init__(self, clock: VirtualClock, start_agent: StartAgent, folder: Path) -> None:
         self.clock = clock
         machines: Any = _Machines(start_agent, folder)
-        blobs: Any = _Places()
+        blobs: Any = _Places(lambda: self.storage)
         self.world: World = new_world(clock, Events(), Faults(), machines)
         self.world.blobs = blobs
         self._arm = Arm(self.world, Router(providers.routes(self.world)), None, lambda: None)
@@ -162,6 +162,12 @@ class _Request:
 
 class _Places:
     """Where a job's files would go: the agent has none, it keeps what it does in the account itself."""
+
+    def __init__(self, storage: Callable[[], BlobStorage]) -> None:
+        self._storage = storage
+
+    def holds(self, container: str, prefix: str) -> bool:
+        return bool(self._storage().names(container, prefix))
 
     def ensure_container(self, name: str) -> None: ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,11 @@ from tests.crash.cloud import AnswerLost, Cloud
 from tests.crash.histories import History, histories_of
 from tests.crash.plans import Plan, Verdict
 from tests.crash.points import Point, Work, kind_of, label_of, next_minute
-from tests.crash.scenario import RUN, Scenario
+from tests.crash.scenario import Scenario
 from tests.crash.storage import Answered
 from tests.crash.strands import Killed, Strand
 from tests.crash.wire import no_answer
 
-HORIZON = timedelta(hours=4)
 RESTART_S = 5.0
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
 LONG_STALL_S = 1800.0
@@ -88,7 +87,7 @@ class Machine:
             if len(self._quiet) == len(self._timers) and not self._strands and self._is_hub_idle():
                 return
             self._step()
-            if self.clock.time() - self.started > HORIZON.total_seconds():
+            if self.clock.time() - self.started > self.scenario.horizon.total_seconds():
                 break
         raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
 
@@ -367,11 +366,11 @@ class Machine:
     # rest
 
     def _root_over(self) -> bool:
-        root = self.hub.get_instance(RUN, payloads=False) if self._hub else None
+        root = self.hub.get_instance(self.scenario.run, payloads=False) if self._hub else None
         return root is not None and root.status.is_final
 
     def _has_run(self) -> bool:
-        return self._hub is not None and self.hub.get_instance(RUN, payloads=False) is not None
+        return self._hub is not None and self.hub.get_instance(self.scenario.run, payloads=False) is not None
 
     def _why_not_at_rest(self) -> str:
         if self._hub is None:

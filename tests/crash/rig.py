@@ -112,13 +112,14 @@ def _no_agents(vm_id: str, reference: dict[str, Any]) -> Any:
 @contextmanager
 def _cheap() -> Iterator[None]:
     """What is the same in every run is made once, and what would run on several threads runs on one."""
-    from activities import data
+    from activities import data, training
     from node import package
 
     build: Any = cache(package.build_package)
     with (
         mock.patch.object(package, "build_package", build),
         mock.patch.object(data, "READERS", 1),
+        mock.patch.object(training, "READERS", 1),
         mock.patch.object(requests.utils, "NETRC_FILES", ()),  # two files are looked for at each request
     ):
         gc.collect()

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from shared.domain import names
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
+    from tests.crash.storage import BlobStorage
 
 WORKLOAD = "nightly"
 SLOT = "20260301T020000Z"
@@ -35,6 +37,8 @@ class Scenario:
     acts: tuple[tuple[str, Act], ...] = ()
     state: str = "Completed"  # how the run ends without crashes; "" if it is terminated
     quotas: Mapping[str, int] = field(default_factory=dict)  # region -> cores of the D family
+    run: str = RUN
+    horizon: timedelta = timedelta(hours=4)
 
     def declaration(self) -> dict[str, Any]:
         base: dict[str, Any] = {
@@ -63,19 +67,28 @@ class Scenario:
 
     def land(self, put: Callable[[str, str, bytes], None]) -> None:
         """Model, inputs and the schedule of an app that was deployed the day before: the same bytes each time."""
-        seen: dict[str, Any] = {
-            "first_seen": _YESTERDAY,
-            "considered": _YESTERDAY,
-            "last_run": None,
-            "skipped": [],
-        }
-        put("muster", f"schedules/{WORKLOAD}.json", json.dumps(seen).encode())
+        deploy_yesterday(put)
         for name, data in _model().items():
             put("models", name, data)
         for number in range(self.files):
             put("landing", f"in/{number:03d}.parquet", _file(number))
         for number in range(self.bad_files):
             put("landing", f"in/bad-{number:03d}.parquet", b"PAR1 this is no parquet")
+
+    def published(self, storage: BlobStorage) -> dict[str, bytes]:
+        """What the run is for: the blobs that others read."""
+        return {name: storage.read("scores", name) or b"" for name in storage.names("scores")}
+
+
+def deploy_yesterday(put: Callable[[str, str, bytes], None]) -> None:
+    """The schedule's record of an app that was deployed the day before."""
+    seen: dict[str, Any] = {
+        "first_seen": _YESTERDAY,
+        "considered": _YESTERDAY,
+        "last_run": None,
+        "skipped": [],
+    }
+    put("muster", f"schedules/{WORKLOAD}.json", json.dumps(seen).encode())
 
 
 def vm(epoch: int = 1, batch: int = 0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.crash.retraining import Retraining
 from tests.crash.scenario import RUN, Scenario, cluster, vm
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
         )),
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
+        Retraining("retrained"),
         Scenario("terminated", acts=((MID_JOB, _terminate),), state="TERMINATED"),
     )
 }  # fmt: skip

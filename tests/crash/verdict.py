@@ -15,7 +15,7 @@ from shared.domain import names
 from shared.domain.audit import verify_chain
 from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
-from tests.crash.scenario import RUN
+from tests.crash.retraining import Retraining, unfair_titles
 from tests.support.checker import TAGS
 
 OUTPUT = "nightly/20260301T020000Z/"
@@ -40,13 +40,12 @@ class Baseline:
 def state_of(machine: Machine) -> str:
     """How the run ended by its own record; without one, how its instance did."""
     outcome = _outcome(machine)
-    root = machine.hub.get_instance(RUN)
+    root = machine.hub.get_instance(machine.scenario.run)
     return str(outcome["state"]) if outcome else (root.status.name if root else "absent")
 
 
 def published(machine: Machine) -> dict[str, bytes]:
-    storage = machine.cloud.storage
-    return {name: storage.read("scores", name) or b"" for name in storage.names("scores")}
+    return machine.scenario.published(machine.cloud.storage)
 
 
 def violations(machine: Machine, baseline: Baseline | None = None, *, strict: bool = False) -> list[str]:
@@ -96,6 +95,9 @@ def _nothing_left(machine: Machine) -> Iterator[str]:
 def _covered(machine: Machine) -> Iterator[str]:
     """I4, I5: either all of it is published, each input once, or nothing is."""
     storage, found = machine.cloud.storage, published(machine)
+    if isinstance(machine.scenario, Retraining):
+        yield from unfair_titles(storage, machine.scenario, _outcome(machine))
+        return
     if f"{OUTPUT}_SUCCESS" not in found:
         if state_of(machine) == "TERMINATED":  # which runs no clean-up; readers go by _SUCCESS
             return
@@ -115,7 +117,7 @@ def _covered(machine: Machine) -> Iterator[str]:
     if items != storage.names("landing"):
         yield f"I4 landed {storage.names('landing')}, accounted for {items}"
     watermark = json.loads(storage.read("muster", "watermarks/nightly.json") or b"{}")
-    if watermark.get("run") != RUN or watermark.get("claim"):
+    if watermark.get("run") != machine.scenario.run or watermark.get("claim"):
         yield f"I5 published, and the watermark says {watermark}"
 
 
@@ -186,7 +188,7 @@ def _audit_verifies(machine: Machine) -> Iterator[str]:
     for chain, records in chains.items():
         yield from (f"I16 {chain}: {fault}" for fault in verify_chain(records))
     outcome = _outcome(machine)
-    if outcome and outcome["audit_head"] != hashlib.sha256(chains[RUN][-1]).hexdigest():
+    if outcome and outcome["audit_head"] != hashlib.sha256(chains[machine.scenario.run][-1]).hexdigest():
         yield "I16 the run's last record is not the head that its outcome names"
 
 
@@ -255,7 +257,7 @@ def _jobs(machine: Machine) -> int:
 
 def _outcome(machine: Machine) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        machine.cloud.storage.read("muster", f"runs/{RUN}/outcome.json") or b"{}"
+        machine.cloud.storage.read("muster", f"runs/{machine.scenario.run}/outcome.json") or b"{}"
     )
     return found
 

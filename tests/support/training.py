@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.support.estate import Declaration, Estate
@@ -91,13 +91,18 @@ def _columns(day: int, summer: bool) -> dict[str, list[Any]]:
 
 def winter_model() -> bytes:
     """What a champion is that was trained before the summer came."""
+    return model_of(range(WINTER), summer=False)
+
+
+def model_of(days: Iterable[int], *, summer: bool) -> bytes:
+    """A model of the late flights of these days."""
     import joblib
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows = pd.concat([pd.DataFrame(_columns(day, False)) for day in range(WINTER)])
+    rows = pd.concat([pd.DataFrame(_columns(day, summer)) for day in days])
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(
         rows[["distance", "hour"]], rows["late"]
     )
@@ -109,25 +114,32 @@ def winter_model() -> bytes:
 def crown(here: Estate, model: str, data: bytes, *, knows: int = WINTER, prefix: str = PREFIX) -> None:
     """Make `data` version 1 of `model` and its champion, with a lineage that names the first `knows` blobs."""
     models = here.service.get_container_client("models")
-    card = {
-        "name": model, "version": "1", "flavor": "sklearn", "file": "model.joblib", "inputs": INPUTS,
-        "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "keys": ["id"], "metrics": {}, "trained": {},
-        "output": {"name": "late_probability", "type": "double"},
-    }  # fmt: skip
     blobs = sorted(here.landing.list_blobs(prefix), key=lambda blob: blob.name)[:knows]
     frozen = {
         "train": [
             {"container": "landing", "blob": b.name, "etag": f'"{b.etag.strip(chr(34))}"'} for b in blobs
         ]
     }
-    known = json.dumps(frozen).encode()
+    for name, content in first_version(model, data, known=json.dumps(frozen).encode()).items():
+        models.upload_blob(f"{model}/{name}", content)
+
+
+def first_version(model: str, data: bytes, *, known: bytes) -> dict[str, bytes]:
+    """The blobs under `model`: version 1 with title, card, and a lineage whose frozen data is `known`."""
+    card = {
+        "name": model, "version": "1", "flavor": "sklearn", "file": "model.joblib", "inputs": INPUTS,
+        "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "keys": ["id"], "metrics": {}, "trained": {},
+        "output": {"name": "late_probability", "type": "double"},
+    }  # fmt: skip
     place = {
         "container": "models",
         "blob": f"{model}/1/DATA.json",
         "sha256": hashlib.sha256(known).hexdigest(),
     }
-    models.upload_blob(f"{model}/1/model.joblib", data)
-    models.upload_blob(f"{model}/1/MODEL.json", json.dumps(card))
-    models.upload_blob(place["blob"], known)
-    models.upload_blob(f"{model}/1/LINEAGE.json", json.dumps({"run": "by-hand", "data": place}))
-    models.upload_blob(f"{model}/champion.json", json.dumps({"version": "1"}))
+    return {
+        "1/model.joblib": data,
+        "1/MODEL.json": json.dumps(card).encode(),
+        "1/DATA.json": known,
+        "1/LINEAGE.json": json.dumps({"run": "by-hand", "data": place}).encode(),
+        "champion.json": json.dumps({"version": "1"}).encode(),
+    }
