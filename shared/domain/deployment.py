@@ -44,6 +44,7 @@ DEFAULT_INSTANCE_TYPE = "defaultinstancetype"  # what the Azure ML extension ins
 MAX_STEPS = 20
 MAX_SERVING = 20  # instances of one deployment
 LEAST_LOOK = timedelta(minutes=1)  # Azure Monitor has a point a minute
+METRICS_LATE = timedelta(minutes=5)  # before it has the first of a step, and the looks that wait for the last
 
 Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
 ServerName = Annotated[
@@ -225,10 +226,11 @@ class Rollout(Spec):
     @classmethod
     def _outlasts_the_bake(cls, patience: timedelta, info: ValidationInfo) -> timedelta:
         bake = info.data.get("bake")
-        if bake is not None and patience < bake:
+        if bake is not None and patience < bake + METRICS_LATE:
             raise refusal(
-                f"{duration_text(patience)} is shorter than rollout.bake, {duration_text(bake)}: no step could pass",
-                allowed=f"{duration_text(bake)} or more",
+                f"{duration_text(patience)} is shorter than rollout.bake, {duration_text(bake)}, and the "
+                f"{duration_text(METRICS_LATE)} that metrics may be late: no step could pass",
+                allowed=f"{duration_text(bake + METRICS_LATE)} or more",
             )
         return patience
 
