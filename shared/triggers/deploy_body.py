@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from shared.domain.deployment import SERVING_PLATFORMS, Deployment
+from shared.domain.deployment import Deployment
 from shared.domain.document import MAX_DEPTH, Document
 from shared.domain.errors import ConflictError, Fault, SpecErrors
 from shared.domain.spec import model_of
+from shared.platforms import with_server
 from shared.triggers.answers import refused
 from shared.triggers.workloads import deployments, load_workloads
 
@@ -98,7 +99,7 @@ def _inline(data: Mapping[str, Any], fingerprint: str) -> Asked:
     name = endpoint if isinstance(endpoint, str) and 3 <= len(endpoint) <= 32 else "inline"
     rest = {key: value for key, value in data.items() if key not in ("kind", "name", "reason")}
     document = Document({**rest, "kind": "Deployment", "name": name}, {}, {}, tuple(faults))
-    known = {"serving platform": SERVING_PLATFORMS}
+    known = {"serving platform": tuple(with_server())}
     try:
         workload = model_of(document, {"Deployment": Deployment}, source="body", known=known)
     except SpecErrors as error:

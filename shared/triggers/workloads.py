@@ -10,7 +10,7 @@ from shared.config import settings, state_container
 from shared.domain.errors import NotFoundError, SpecErrors
 from shared.domain.price_book import sizes
 from shared.domain.workload import Deployment, Retraining, Workload, parse_workload
-from shared.platforms import with_machines
+from shared.platforms import with_machines, with_server
 
 
 def read_workload(path: Path) -> Workload:
@@ -24,6 +24,7 @@ def read_workload(path: Path) -> Workload:
         source=path.name,
         platforms=tuple(with_machines()),
         sizes=tuple(sizes()),
+        servers=tuple(with_server()),
         state_container=state_container(os.environ),
     )
 
