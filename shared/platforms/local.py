@@ -15,12 +15,11 @@ import signal
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from node import package
-from shared.azure import arm, blob
+from shared.azure import blob
 from shared.azure.agent import reference as reference_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
@@ -91,9 +90,8 @@ class Local:
         return (_resource(folder),) if is_ours(_tags(folder), lease, settings().app) else ()
 
     def list_owned(self) -> Inventory:
-        """By ARM's time where there is an ARM to ask: deadlines come from a clock that need not be this machine's."""
         owned = tuple(_resource(f) for f in _folders() if _tags(f).get(TAG_APP) == settings().app)
-        return Inventory(resources=owned, now=_now())
+        return Inventory(resources=owned, now=local_files.now())
 
     def begin_removal(self, resource: OwnedResource) -> None:
         folder = _root() / resource.name
@@ -161,10 +159,6 @@ class Local:
 
 def _root() -> Path:
     return settings().local_work / settings().app
-
-
-def _now() -> datetime:
-    return arm.now() if os.environ.get("IDENTITY_ENDPOINT") else datetime.now(UTC)
 
 
 def _folders() -> Iterator[Path]:

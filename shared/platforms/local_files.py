@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shared.azure import arm
 from shared.config import settings
 from shared.domain.errors import DeniedError, PlatformError
 from shared.platforms import local_keeper
@@ -95,3 +97,8 @@ def remove(folder: Path, running: str) -> None:
 def identity() -> str | None:
     """What runs here is the app: its managed identity where there is one, else the developer's sign-in."""
     return settings().client_id if os.environ.get("IDENTITY_ENDPOINT") else None
+
+
+def now() -> datetime:
+    """Azure's time where there is an Azure to ask: deadlines come from a clock that need not be this machine's."""
+    return arm.now() if os.environ.get("IDENTITY_ENDPOINT") else datetime.now(UTC)

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shared.azure import blob, ledger, ml_codes
+from shared.azure import blob, ml_codes
 from shared.config import settings
 from shared.domain.errors import ConflictError, NotFoundError, PlatformError, SpecError, TransientError
 from shared.domain.lease import TAG_APP, TAG_EPOCH, TAG_OWNER, Operation
@@ -352,5 +352,5 @@ def _uri(folder: Path) -> str:
 
 
 def _note_time(folder: Path) -> None:
-    """The app's time is that of its storage: what a rollout's window is told in."""
-    local_metrics.note_time(folder, time.time(), ledger.storage_now())
+    """A rollout's window is told in the app's time."""
+    local_metrics.note_time(folder, time.time(), local_files.now())

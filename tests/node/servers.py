@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import pytest
 
 from node import package
 from node.serving.service import open_service
@@ -28,6 +29,8 @@ from tests.node.estate import ROOT, die_with_parent
 from tests.node.jobs import INPUTS, KEYS, OUTPUT
 
 INFERENCE = ROOT / ".build/inference/bin/python"
+GOOD = {"input_data": {"columns": ["hour", "distance"], "data": [[7, 500.5], [23, 90]]}}
+needs_inference = pytest.mark.skipif(not INFERENCE.exists(), reason="no .build/inference: run `make setup`")
 _PATIENCE = 600  # looks
 
 

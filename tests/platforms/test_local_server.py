@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from shared.azure import ledger
+from shared.azure import arm
 from shared.azure.scoring_client import ScoringAnswer, ScoringClient
 from shared.config import settings
 from shared.domain.errors import ConflictError, NotFoundError, PlatformError, SpecError
@@ -206,7 +206,7 @@ def test_the_traffic_of_a_first_deployment_can_be_taken_back_and_nothing_runs_af
 def test_metrics_are_counted_by_deployment_on_the_apps_clock(live: Rollout) -> None:
     live.look()
     live.cloud.pass_time(3600)
-    since = ledger.storage_now()
+    since = arm.now()
     live.look()
     for _ in range(6):
         assert score(live).status == 200
@@ -222,11 +222,11 @@ def test_metrics_are_counted_by_deployment_on_the_apps_clock(live: Rollout) -> N
 
 
 def test_what_was_before_a_window_does_not_count_in_it(live: Rollout) -> None:
-    since = ledger.storage_now()
+    since = arm.now()
     assert score(live).status == 200
     _metrics(live, since, lambda found: found[BLUE].requests >= 1)
     live.cloud.pass_time(600)
-    later = ledger.storage_now()
+    later = arm.now()
     assert live.server.read_metrics(_query(live, later))[BLUE].requests == 0
 
 
