@@ -3,7 +3,7 @@
 GET /bill /resources /events?since=N&type=T /clock /faults /quotas; POST /clock/advance {seconds}, /clock/speed {speed},
 /faults {..} or [..] (adds), /evict/{vm}, /preempt/{cluster}, /quotas {region, family, limit, of: "ml" for those of
 Azure Machine Learning}; DELETE /faults. Event Grid's part, below /event-grid, is in event_grid/control.py; that of
-endpoints' servers, below /serving, in serving/control.py.
+endpoints' servers, below /serving, in serving/control.py, and that of endpoints and clusters in ml/endpoint_control.py.
 """
 
 from __future__ import annotations

@@ -166,6 +166,7 @@ class DeploymentLife:
             self._world, compute, deployment, pod, deployment.state["instances"]
         )
         if not reason:
+            deployment.state.pop("pending_since", None)
             return True
         if at - deployment.state.setdefault("pending_since", at) >= UNSCHEDULABLE_S:
             self._fail(deployment, at, deployment_errors.unschedulable(reason))
