@@ -46,28 +46,40 @@ SEEN_METRICS: st.SearchStrategy[dict[str, Any] | None] = st.one_of(
         age=st.sampled_from([-600, 0, 30, 60, 179, 181, 86_400]),
     ),
 )
-GOOD = {"requests": 500.0, "errors_5xx": 0.0, "p95_ms": 20.0, "age": 60}
-LOOKS = st.one_of(
-    st.just({"weights": "asked", "green_metrics": GOOD, "blue_metrics": GOOD, "drift": SAME, "gap": None}),
-    st.fixed_dictionaries(
-        {
-            "weights": WEIGHTS,
-            "green_metrics": SEEN_METRICS,
-            "blue_metrics": SEEN_METRICS,
-            "drift": st.sampled_from(
-                [None, SAME, PredictionDrift(distance=0.9, blue_rows=900, green_rows=900)]
-            ),
-            "gap": st.sampled_from([None, None, 0, 1, 60, 7200, -60, -7200]),
-        },
-        optional={
-            "green": st.sampled_from(list(DeploymentState)),
-            "blue": st.sampled_from(list(DeploymentState)),
-            "command": st.sampled_from(list(Command)),
-            "number": st.integers(0, 3),
-            "endpoint_exists": st.sampled_from([True, True, True, False]),
-            "fenced": st.sampled_from([False, False, False, True]),
-        },
-    ),
+FINE = {"requests": 500.0, "errors_5xx": 0.0, "p95_ms": 20.0, "age": 60}
+GOOD = {"weights": "asked", "green_metrics": FINE, "blue_metrics": FINE, "drift": SAME, "gap": None}
+SILENT = {**GOOD, "green_metrics": None}
+WILD = st.fixed_dictionaries(
+    {
+        "weights": WEIGHTS,
+        "green_metrics": SEEN_METRICS,
+        "blue_metrics": SEEN_METRICS,
+        "drift": st.sampled_from(
+            [None, SAME, SAME, PredictionDrift(distance=0.9, blue_rows=900, green_rows=900)]
+        ),
+        "gap": st.sampled_from([None, None, 0, 1, 60, 7200, -60, -7200]),
+    },
+    optional={
+        "green": st.sampled_from([*[DeploymentState.READY] * 8, *DeploymentState]),
+        "blue": st.sampled_from([*[DeploymentState.READY] * 8, *DeploymentState]),
+        "command": st.sampled_from([*[Command.NONE] * 8, *Command]),
+        "number": st.integers(0, 3),
+        "endpoint_exists": st.sampled_from([True] * 19 + [False]),
+        "fenced": st.sampled_from([False] * 19 + [True]),
+    },
+)
+ANSWER = st.fixed_dictionaries(
+    {
+        "command": st.sampled_from([Command.APPROVE, Command.APPROVE, Command.REJECT]),
+        "number": st.integers(1, 2),
+    }
+).map(lambda answer: {**SILENT, **answer})
+# Stretches of good looks and of silent ones, with answers and anything else between them.
+STRETCH = st.one_of(
+    st.tuples(st.just(GOOD), st.integers(1, 30)),
+    st.tuples(st.just(SILENT), st.sampled_from([1, 5, 20])),
+    st.tuples(ANSWER, st.just(1)),
+    st.tuples(WILD, st.integers(1, 2)),
 )
 
 
@@ -86,22 +98,20 @@ def observe(look: dict[str, Any], now: datetime, asked: dict[str, int]) -> Obser
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    looks=st.lists(LOOKS, max_size=60),
-    good_run=st.integers(0, 40),
+    stretches=st.lists(STRETCH, max_size=12),
     has_blue=st.booleans(),
     pauses=st.sampled_from(["pause", "rollback"]),
     failure_limit=st.integers(1, 3),
 )
 def test_whatever_is_seen_in_whatever_order(
-    looks: list[dict[str, Any]], good_run: int, has_blue: bool, pauses: str, failure_limit: int
+    stretches: list[tuple[dict[str, Any], int]], has_blue: bool, pauses: str, failure_limit: int
 ) -> None:
     """No order of observations comes to 100 % past a step, writes half a map, or goes on after a failure or an end."""
     rules = policy(on_inconclusive=pauses, failure_limit=failure_limit)
     state = RolloutState(green=GREEN, blue=BLUE, last_good={BLUE: 100}) if has_blue else first()
-    good = {"weights": "asked", "green_metrics": GOOD, "blue_metrics": GOOD, "drift": SAME, "gap": None}
     now, gap, asked = NOON, 15.0, dict(state.last_good)
     doomed = False  # had as many failed looks in a step as it may, or was told to stop
-    for look in [good] * good_run + looks:
+    for look in (look for look, times in stretches for _ in range(times)):
         now += timedelta(seconds=gap if look["gap"] is None else look["gap"])
         before = state
         seen = observe(look, now, asked)
