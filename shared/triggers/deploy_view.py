@@ -24,11 +24,12 @@ def links(req: func.HttpRequest, run: str) -> dict[str, str]:
 def brief(look: InstanceLook) -> dict[str, Any]:
     """A deployment's line in a list, besides what every run's has."""
     outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
-    waiting = look.status.waiting_for if look.status and not look.is_over else ""
+    asked = None if outcome else _request(look.id)
     return {
-        "endpoint": outcome.endpoint if outcome else "",
-        "model": outcome.model if outcome else "",
-        "waiting_for": waiting,
+        "endpoint": outcome.endpoint if outcome else asked.endpoint if asked else "",
+        "model": _model(outcome, asked),
+        "weights": outcome.weights if outcome else look.status.weights if look.status else {},
+        "waiting_for": look.status.waiting_for if look.status and not look.is_over else "",
     }
 
 

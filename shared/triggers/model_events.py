@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from shared.azure import endpoint_records, event_ledger, ledger, ml_registry
+from shared.azure import arm, endpoint_records, event_ledger, ml_registry
 from shared.domain import names
 from shared.domain.deploy import DeployRequest
 from shared.domain.deployment import Deployment
@@ -69,7 +69,7 @@ def _judged(event: MlEvent, workload: Deployment, open_: Sequence[MlEvent]) -> D
     request = _asked(event, workload)
     reason = _against(event, request, open_)
     return Decision(
-        workload=workload.name, key=event.key, event=event, at=ledger.storage_now(),
+        workload=workload.name, key=event.key, event=event, at=arm.now(),
         action=Action.IGNORE if reason else Action.START,
         reasons=(f"Ignored: {reason}" if reason else f"version {event.version} was registered (onModelRegistered)",),
         run="" if reason else request.run,

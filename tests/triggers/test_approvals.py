@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.azure import approval_records, endpoint_records, ledger
+from shared.azure import approval_records, arm, endpoint_records, ledger
 from shared.domain.deploy import (
     ApprovalRequest,
     DeploymentRef,
@@ -36,7 +36,7 @@ def started(world: Estate, endpoint: str, who: str = "default") -> str:
 
 def asked(run: str, endpoint: str, number: int = 0, *, minutes: float = 60, by: str = "") -> ApprovalRequest:
     """What the run's orchestrator puts on record when it asks a person."""
-    now = ledger.storage_now()
+    now = arm.now()
     claim = ledger.read(f"claims/{run}.json")
     assert claim is not None
     request = ApprovalRequest(
@@ -174,6 +174,7 @@ BLUE = DeploymentRef(name="dblue", model="taken-back-model:1")
         (DeployState.COMPLETED, {"live": BLUE}, "is not live any more"),
         (DeployState.COMPLETED, {}, "is deleted; deploy that version again"),
         (DeployState.COMPLETED, {"previous": BLUE, "holder": "deploy-x"}, "is held by deploy-x"),
+        (DeployState.FROZEN, {"holder": "deploy-x", "frozen": "for another run"}, "ended Frozen"),
     ],
 )
 def test_there_is_not_always_something_to_go_back_to(
@@ -190,6 +191,9 @@ def test_a_committed_deployment_is_taken_back_by_a_run_of_its_own(world: Estate)
     status, answer = post(world, f"deployments/{run}/rollback", "approver")
     assert (status, answer["id"], answer["of"]) == (202, rollback_run_id(run), run)
     assert post(world, f"deployments/{run}/rollback", "approver")[0] in (202, 409)
+    for what in ("rollback", "cancel"):
+        status, answer = post(world, f"deployments/{rollback_run_id(run)}/{what}", "default")
+        assert (status, "goes to its end" in answer["detail"]) == (409, True)
     assert rollback_run_id(run) in [each["id"] for each in world.world.api("deployments")[1]["deployments"]]
 
 

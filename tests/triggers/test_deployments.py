@@ -202,6 +202,8 @@ class TestBusy:
         assert claimed("keyed") == [first[1]["id"]]
 
     def test_a_key_that_is_refused_may_be_used_again(self, world: Estate, run: str) -> None:
+        """Also with another body, if the first was at fault."""
+        assert ask(world, {"workload": "asked", "model": {"version": "99"}}, key="later")[0] == 400
         assert [ask(world, {"workload": "asked"}, key="later")[0] for _ in range(2)] == [409, 409]
         assert claimed("asked") == [run]
 
@@ -228,7 +230,8 @@ class TestLooking:
 
     def test_a_deployment_is_listed_and_shown(self, world: Estate, run: str) -> None:
         _, answer = world.world.api("deployments")
-        assert run in [each["id"] for each in answer["deployments"]]
+        (row,) = (each for each in answer["deployments"] if each["id"] == run)
+        assert (row["endpoint"], row["model"]) == ("asked", "asked-model:champion")
         assert run in [each["id"] for each in world.world.api("runs")[1]["runs"]]
         status, shown = world.world.api(f"deployments/{run}")
         assert status == 200
