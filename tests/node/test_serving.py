@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node import package
 from node.errors import CodeLoadError, ModelLoadError
+from node.models import Column, ModelCard
+from node.serving.loading import as_frame
+from node.serving.requests import MOST_FAULTS, BadRequest, parse_rows
 from tests.node import onnx_bytes
 from tests.node.estate import ROOT
 from tests.node.jobs import some_rows
@@ -113,6 +119,64 @@ def test_a_malformed_request_is_the_clients_fault_and_every_fault_is_named(
     assert status == 400, answer
     assert all(any(fault in said for said in answer["faults"]) for fault in faults), answer
     assert len(answer["faults"]) == len(faults)
+
+
+_KINDS = ("double", "long", "string", "boolean")
+_CARD = ModelCard(
+    "m",
+    "1",
+    "sklearn",
+    "m",
+    "0" * 64,
+    tuple(Column(kind, kind) for kind in _KINDS),
+    Column("out", "double"),
+    (),
+)
+_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "double": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60),
+    "long": st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**50), 2**50).map(float),
+    "string": st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    "boolean": st.booleans(),
+}
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+_tables = st.fixed_dictionaries(
+    {
+        "columns": st.permutations(_KINDS) | _json,
+        "data": st.lists(st.lists(_json, min_size=4, max_size=4), max_size=3) | _json,
+    }
+)
+_bodies = _json | _tables | _tables.map(lambda table: {"input_data": table})
+
+
+@st.composite
+def _good_tables(draw: st.DrawFn) -> dict[str, Any]:
+    columns = draw(st.permutations(_KINDS))
+    rows = st.tuples(*(_VALUES[kind] for kind in columns)).map(list)
+    return {"columns": columns, "data": draw(st.lists(rows, min_size=1, max_size=4))}
+
+
+@given(_good_tables())
+def test_rows_of_the_cards_types_reach_the_model_as_they_are(table: dict[str, Any]) -> None:
+    frame = as_frame(parse_rows(json.dumps({"input_data": table}).encode(), _CARD.inputs), _CARD)
+    assert tuple(frame.columns) == _KINDS
+    sent = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert frame.to_dict("records") == [{kind: row[kind] for kind in _KINDS} for row in sent]
+
+
+@given(st.binary(max_size=60) | _bodies.map(json.dumps).map(str.encode))
+def test_whatever_else_is_sent_is_the_clients_fault_and_is_told_shortly(body: bytes) -> None:
+    try:
+        rows = parse_rows(body, _CARD.inputs)
+    except BadRequest as error:
+        assert error.status == 400
+        assert 1 <= len(error.faults) <= MOST_FAULTS + 1
+        assert len(json.dumps(error.faults)) < 10_000
+    else:
+        assert len(as_frame(rows, _CARD)) == rows.count > 0
 
 
 def test_a_thousand_faults_are_counted_not_listed(server: Server | InProcess) -> None:
