@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         name="cluster-environment-holds-the-image",
         file="shared/azure/ml_environments.py",
-        old='    if seen.body["properties"].get("image") != image:\n',
+        old='    if found.get("image") != made["image"]:\n',
         new="    if False:\n",
         tests=(
             "tests/platforms/test_ml_environment.py::test_an_environment_that_holds_another_image_is_refused",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, events, machines, runs
+from tests.mutants import clusters, data, drift, events, machines, runs, serving
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -12,4 +12,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *runs.MUTANTS,
     *events.MUTANTS,
     *drift.MUTANTS,
+    *serving.MUTANTS,
 )

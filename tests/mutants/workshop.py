@@ -17,7 +17,7 @@ from node.lifeline import die_with_parent
 from tests.mutants.mutant import ROOT
 
 TIME_LIMIT_S = 300
-TOOLS = ("localdev/azurite/node_modules",)
+TOOLS = ("localdev/azurite/node_modules", ".build/inference")
 _RED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -51,6 +51,7 @@ def copy_repository(to: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     for name in TOOLS:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
         (to / name).symlink_to(ROOT / name)
     return to
 
