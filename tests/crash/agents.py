@@ -11,7 +11,6 @@ import importlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, tzinfo
@@ -24,7 +23,7 @@ from node import agent, checkpoints, child, evaluation, frozen, progress, superv
 from node.errors import NodeError
 from node.job import Shard, decode_reference
 from tests.crash.retraining import trained
-from tests.crash.strands import Strand
+from tests.crash.strands import OneAfterAnother, Strand
 
 
 class WorkerDied(BaseException):
@@ -82,7 +81,7 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
         mock.patch.object(worker, "_belong_to_the_agent", lambda: None),
         mock.patch.object(worker, "log_as_json", lambda: None),
         *(
-            mock.patch.object(each, "ThreadPoolExecutor", _OneAfterAnother)
+            mock.patch.object(each, "ThreadPoolExecutor", OneAfterAnother)
             for each in (frozen, training, evaluation)
         ),
         mock.patch.object(training, "close_own_memory", lambda: None),
@@ -95,20 +94,6 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
         for each in patches:
             stack.enter_context(each)
         yield
-
-
-class _OneAfterAnother(Executor):
-    """A pool without threads: a strand's requests are made one at a time, in one order."""
-
-    def __init__(self, _workers: int) -> None: ...
-
-    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # a future holds whatever it was
-            future.set_exception(error)
-        return future
 
 
 class _Mirror(checkpoints.Mirror):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from types import SimpleNamespace
@@ -79,14 +79,27 @@ def run_timer(name: str, moment: datetime, client: HubClient) -> None:
     _call(functions()[name].client_function, timer, client)
 
 
-def run_http(name: str, client: HubClient, **route: str) -> Any:
+def run_http(
+    name: str, client: HubClient, body: bytes = b"", headers: Mapping[str, str] | None = None, **route: str
+) -> Any:
     """Call an HTTP function; gives its response."""
     import azure.functions as func
 
     request = func.HttpRequest(
-        method="POST", url=f"http://localhost/api/{name}", headers={}, params={}, route_params=route, body=b""
-    )
+        method="POST", url=f"http://localhost/api/{name}", headers=headers or {}, params={}, route_params=route,
+        body=body,
+    )  # fmt: skip
     return _call(functions()[name].client_function, request, client)
+
+
+def principal(name: str) -> dict[str, str]:
+    """What platform authentication says of a person who may deploy and approve."""
+    claims = [{"typ": "roles", "val": role} for role in ("Model.Deploy", "Model.Approve")]
+    return {
+        "x-ms-client-principal-id": f"id-of-{name}",
+        "x-ms-client-principal-name": name,
+        "x-ms-client-principal": base64.b64encode(json.dumps({"claims": claims}).encode()).decode(),
+    }
 
 
 def _call(function: Callable[..., Awaitable[Any]], first: Any, client: HubClient) -> Any:
@@ -144,6 +157,7 @@ def _output_of(instance: Instance) -> Any:
 
 def forget() -> None:
     """Lose what the app keeps in memory for the life of its process."""
-    from shared.azure import agent
+    from shared.azure import agent, ml_endpoints
 
     agent.upload_agent.cache_clear()
+    ml_endpoints.location.cache_clear()

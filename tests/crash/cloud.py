@@ -11,7 +11,7 @@ import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import requests
@@ -29,6 +29,7 @@ from localdev.azuresim.routing import Router
 from localdev.azuresim.tokens import Principal
 from localdev.azuresim.world import World, new_world
 from tests.crash.clock import VirtualClock
+from tests.crash.serving import Serving
 from tests.crash.storage import Answered, BlobStorage
 from tests.crash.strands import Strand
 from tests.crash.wire import body_of
@@ -37,6 +38,7 @@ CONTAINERS = ("muster", "landing", "models", "scores")
 ARM, ML, STORAGE, IDENTITY = (
     "management.azure.com", ".api.azureml.ms", ".blob.core.windows.net", "identity.invalid"
 )  # fmt: skip
+SCORING, EVENT_GRID = ".inference.ml.azure.com", ".eventgrid.azure.net"
 PARAMETER = "MUSTER_NODE"
 
 
@@ -70,6 +72,9 @@ class Cloud:
         blobs: Any = _Places(lambda: self.storage)
         self.world: World = new_world(clock, Events(), Faults(), machines)
         self.world.blobs = blobs
+        self.serving = Serving(clock, lambda: self.storage)
+        self.world.serving = cast(Any, self.serving)
+        self.told: list[dict[str, Any]] = []  # our own events, as Event Grid took them
         self._arm = Arm(self.world, Router(providers.routes(self.world)), None, lambda: None)
         self._ml = MlHost(self.world, None, lambda: None)
         self.world.scheduler.register("event_grid.service_event", _nobody_listens)
@@ -85,9 +90,15 @@ class Cloud:
             return self._ask(self._arm if host == ARM else self._ml, request, url)
         if host.endswith(STORAGE):
             headers: Any = request.headers
-            assert headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
+            is_signed = "sig=" in url.query
+            assert is_signed or headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
             assert request.method is not None
             return self.storage.answer(request.method, url.path, url.query, headers, body_of(request))
+        if host.endswith(SCORING):
+            return self.serving.answer(request, url)
+        if host.endswith(EVENT_GRID):
+            self.told += json.loads(body_of(request))
+            return Answered(200, {})
         if host == IDENTITY:
             return self._token(dict(parse_qsl(url.query)), strand)
         raise AssertionError(f"{request.method} {request.url} is not simulated")
@@ -169,7 +180,8 @@ class _Places:
     def holds(self, container: str, prefix: str) -> bool:
         return bool(self._storage().names(container, prefix))
 
-    def ensure_container(self, name: str) -> None: ...
+    def ensure_container(self, name: str) -> None:
+        self._storage().containers.setdefault(name, {})
 
     def url(self, container: str, blob: str = "") -> str:
         return f"https://musterdev{STORAGE}/{container}/{blob}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import requests
 from durabletask.internal import orchestrator_service_pb2 as pb
 
 from localdev.azuresim import estate
-from localdev.azuresim.ml.cluster import COMPUTES
+from localdev.azuresim.ml.cluster import COMPUTES, KUBERNETES
 from localdev.runner.hub import TaskHub, WorkSession
 from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
@@ -32,7 +33,7 @@ from tests.crash.storage import Answered
 from tests.crash.strands import Killed, Strand
 from tests.crash.wire import no_answer
 
-RESTART_S = 5.0
+RESTART_S, USER_TRIES_AGAIN_S = 5.0, 20.0
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
 LONG_STALL_S = 1800.0
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
@@ -66,9 +67,7 @@ class Machine:
         self._down_until = 0.0
         self._hub: TaskHub | None = None
         self._session: WorkSession
-        self.started = self.clock.time()
-        self._timers = [(next_minute(self.started), "tick"), (next_minute(self.started) - 30, "reap")]
-        heapq.heapify(self._timers)
+        self._set_off()
         scenario.land(self.cloud.storage.put)
         for fault in (*scenario.faults, *plan.faults()):
             self.cloud.world.faults.add(fault)
@@ -82,6 +81,8 @@ class Machine:
 
     def run(self) -> None:
         """Until everything is at rest. Raises Stuck if it does not come to that."""
+        self.scenario.furnish(self)
+        self._set_off()
         self._open()
         for _ in range(_STEPS):
             if len(self._quiet) == len(self._timers) and not self._strands and self._is_hub_idle():
@@ -90,6 +91,11 @@ class Machine:
             if self.clock.time() - self.started > self.scenario.horizon.total_seconds():
                 break
         raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
+
+    def _set_off(self) -> None:
+        self.started = self.clock.time()
+        self._timers = [(next_minute(self.started), "tick"), (next_minute(self.started) - 30, "reap")]
+        heapq.heapify(self._timers)
 
     def close(self) -> None:
         for strand in (*self._strands, *self._zombies):
@@ -101,11 +107,22 @@ class Machine:
 
     # what a user does
 
-    def user(self, name: str, **route: str) -> None:
-        """Call an HTTP function of the app, as a user would; what it answers is not waited for."""
+    def user(
+        self, name: str, *, who: str = "ann", body: Callable[[], Any] | None = None, key: str = "", **route: str
+    ) -> None:
+        """Call an HTTP function of the app, as a user would: again while the app has no good answer to give."""
         client = app.HubClient(lambda: self.hub, self.visit)
-        self._asked[f"trigger {name}"] = lambda: self.user(name, **route)
-        self._spawn(Strand(f"trigger {name}", lambda: app.run_http(name, client, **route)))
+        headers = {**app.principal(who), **({"Idempotency-Key": key} if key else {})}
+
+        def call() -> None:
+            while True:
+                asked = json.dumps(body()).encode() if body else b""
+                if app.run_http(name, client, asked, headers, **route).status_code < 500:
+                    return
+                self.sleep(USER_TRIES_AGAIN_S)
+
+        self._asked[f"trigger {name}"] = lambda: self.user(name, who=who, body=body, key=key, **route)
+        self._spawn(Strand(f"trigger {name}", call))
 
     # effects
 
@@ -305,14 +322,14 @@ class Machine:
         self._quiet = {*self._quiet, name} if not self._why_not_at_rest() else set()
         heapq.heappush(self._timers, (moment + self._period_s(name), name))
         if name == "reap":
-            self._keep_reaper_history()
+            self._keep_histories()
         client = app.HubClient(lambda: self.hub, self.visit)
         due = datetime.fromtimestamp(moment, UTC)
         self._spawn(Strand(f"trigger {name}", lambda: app.run_timer(name, due, client)))
 
-    def _keep_reaper_history(self) -> None:
-        """The passes of the reaper share one instance id, and each replaces the one before it."""
-        for history in histories_of(self.hub, "reap-leases"):
+    def _keep_histories(self) -> None:
+        """The passes of the reaper share one instance id, and so do those of the tender: each replaces the one before."""
+        for history in (*histories_of(self.hub, "reap-leases"), *histories_of(self.hub, "tend-endpoints")):
             if any(e.HasField("executionCompleted") for e in history.events):
                 self.reaper_histories.append(history)
 
@@ -385,11 +402,13 @@ class Machine:
             return f"{open_[0]} is open"
         if unstarted := self.cloud.storage.names("muster", "claims/unstarted/"):
             return f"{unstarted[0]} is left"
-        return ""
+        return self.scenario.unrest(self)
 
     def _is_hub_idle(self) -> bool:
         return self._hub is not None and not self.hub.query(statuses=(0, 6, 7))[0]
 
     def left_in_azure(self) -> list[str]:
         group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
-        return [r.id for r in self.cloud.world.store if group in r.id.lower() or r.type == COMPUTES]
+        store = self.cloud.world.store
+        clusters = (r for r in store.of_type(COMPUTES) if r.properties["computeType"] != KUBERNETES)
+        return [*(r.id for r in store if group in r.id.lower()), *(r.id for r in clusters)]

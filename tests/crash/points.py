@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,8 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 from localdev.azuresim import estate
 from tests.crash.cloud import IDENTITY
 from tests.crash.strands import Strand
+
+_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -42,4 +45,4 @@ def label_of(request: requests.PreparedRequest) -> str | None:
     if url.hostname == IDENTITY:
         return None
     path = unquote(url.path).replace(f"/subscriptions/{estate.SUBSCRIPTION}", "").replace("/providers", "")
-    return f"{request.method} {path}"
+    return f"{request.method} {_RANDOM.sub('*', path)}"

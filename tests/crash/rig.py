@@ -24,6 +24,7 @@ from tests.crash.cloud import IDENTITY, Cloud
 from tests.crash.machine import Machine
 from tests.crash.plans import Plan
 from tests.crash.scenario import Scenario
+from tests.crash.serving import probed_in_turn
 from tests.crash.storage import Answered
 from tests.crash.wire import answering
 from tests.support.cloud import forget
@@ -49,12 +50,14 @@ class Rig:
             "MUSTER_WORKLOADS": str(self._workloads),
             "MUSTER_LOCAL_WORK": str(self._place / "local"),
             "TMPDIR": str(self._place),
+            "WEBSITE_AUTH_ENABLED": "True",  # users are people whom the platform vouches for
         }
         self._stack.enter_context(mock.patch.dict(os.environ, environment))
         self._stack.callback(forget)
         forget()
         self._stack.enter_context(answering(self._exchange, self._sleep))
         self._stack.enter_context(agents.in_process(self._now))
+        self._stack.enter_context(probed_in_turn(lambda: self._now().timestamp()))
         self._stack.enter_context(_cheap())
         return self
 
@@ -116,8 +119,10 @@ def _cheap() -> Iterator[None]:
     from node import package
 
     build: Any = cache(package.build_package)
+    serving = _alone(package.build_serving)
     with (
         mock.patch.object(package, "build_package", build),
+        mock.patch.object(package, "build_serving", serving),
         mock.patch.object(data, "READERS", 1),
         mock.patch.object(training, "READERS", 1),
         mock.patch.object(requests.utils, "NETRC_FILES", ()),  # two files are looked for at each request
@@ -126,6 +131,12 @@ def _cheap() -> Iterator[None]:
         gc.freeze()
         yield
         gc.unfreeze()
+
+
+def _alone(build: Any) -> Any:
+    """Without the user's code, which differs from run to run, it is the same archive each time."""
+    own = cache(build)
+    return lambda *users: build(*users) if users else own()
 
 
 @contextmanager

@@ -75,6 +75,13 @@ class Scenario:
         for number in range(self.bad_files):
             put("landing", f"in/bad-{number:03d}.parquet", b"PAR1 this is no parquet")
 
+    def furnish(self, machine: Machine) -> None:
+        """What the app did before, without a fault, up to the moment at which the machine sets off."""
+
+    def unrest(self, machine: Machine) -> str:
+        """What is still to be done when the run is over; "" if nothing."""
+        return ""
+
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
         """What the run is for: the blobs that others read."""
         return {name: storage.read("scores", name) or b"" for name in storage.names("scores")}

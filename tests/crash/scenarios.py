@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.crash import deployment
+from tests.crash.deployment import Deployment
 from tests.crash.retraining import Retraining
 from tests.crash.scenario import RUN, Scenario, cluster, vm
 
@@ -86,6 +88,9 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
         Retraining("retrained"),
+        Deployment("rollout-good"),
+        Deployment("rollout-bad", fails_at=100, state="RolledBack"),
+        Deployment("rollout-cancelled", acts=((deployment.SHIFTED, deployment.cancel),), state="Cancelled"),
         Scenario("terminated", acts=((MID_JOB, _terminate),), state="TERMINATED"),
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.domain import names
 from shared.domain.audit import verify_chain
+from tests.crash.deployment import Deployment, unsafe_rollouts
 from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
 from tests.crash.retraining import Retraining, unfair_titles
@@ -97,6 +98,9 @@ def _covered(machine: Machine) -> Iterator[str]:
     storage, found = machine.cloud.storage, published(machine)
     if isinstance(machine.scenario, Retraining):
         yield from unfair_titles(storage, machine.scenario, _outcome(machine))
+        return
+    if isinstance(machine.scenario, Deployment):
+        yield from unsafe_rollouts(machine, _outcome(machine))
         return
     if f"{OUTPUT}_SUCCESS" not in found:
         if state_of(machine) == "TERMINATED":  # which runs no clean-up; readers go by _SUCCESS

@@ -10,10 +10,12 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import ProtocolError
 
 from tests.crash.storage import Answered
 
@@ -26,25 +28,46 @@ def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
     """Within the block every request of this process is answered by `exchange`, and the SDKs' waits by `sleep`."""
     from azure.core.pipeline.transport import RequestsTransport
 
+    from shared.azure import scoring_client
+
     def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
-        answered = exchange(request)
-        raw = HTTPResponse(
-            body=io.BytesIO(answered.body),
-            headers=HTTPHeaderDict({"Content-Length": str(len(answered.body)), **answered.headers}),
-            status=answered.status,
-            preload_content=False,
-            request_method=request.method,
-        )
-        return adapter.build_response(request, raw)
+        return adapter.build_response(request, _raw(request, exchange(request)))
 
     before, slept = HTTPAdapter.send, RequestsTransport.sleep
     HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
     RequestsTransport.sleep = lambda _, duration: sleep(duration)
     try:
-        yield
+        with mock.patch.object(scoring_client, "_pool", lambda *_: _Pool(exchange)):
+            yield
     finally:
         HTTPAdapter.send = before  # type: ignore[method-assign]
         RequestsTransport.sleep = slept
+
+
+class _Pool:
+    """What our own client of scoring addresses sends with, which is urllib3's and not that of the SDKs."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def request(self, method: str, uri: str, *, body: bytes, headers: Any, **_: Any) -> HTTPResponse:
+        request = requests.Request(method, uri, data=body, headers=headers).prepare()
+        try:
+            return _raw(request, self._exchange(request))
+        except requests.exceptions.ConnectionError as error:
+            raise ProtocolError(str(error)) from error
+
+    def clear(self) -> None: ...
+
+
+def _raw(request: requests.PreparedRequest, answered: Answered) -> HTTPResponse:
+    return HTTPResponse(
+        body=io.BytesIO(answered.body),
+        headers=HTTPHeaderDict({"Content-Length": str(len(answered.body)), **answered.headers}),
+        status=answered.status,
+        preload_content=False,
+        request_method=request.method,
+    )
 
 
 def body_of(request: requests.PreparedRequest) -> bytes:
