@@ -38,9 +38,8 @@ def rows(answer: dict[str, Any]) -> list[tuple[str, ...]]:
 def explain(run: dict[str, Any]) -> str:
     """Weights, what every step showed, what is asked of a person, and what to type next."""
     lines = [f"{run['id']}: {run['state']}, {run['phase']}, {run['percent']:.0f} %"]
-    lines.append(
-        f"  model        {run['model'] or '?'} to {run['endpoint']} ({run['platform']}), asked by {run['requested_by']}"
-    )
+    by = f", asked by {run['requested_by']}" if run["requested_by"] else ""
+    lines.append(f"  model        {run['model'] or '?'} to {run['endpoint']} ({run['platform']}){by}")
     if run["waiting_for"]:
         next_look = f", next look {run['next_look']}" if run["next_look"] else ""
         lines.append(f"  waiting for  {run['waiting_for']}, since {run['since']}{next_look}")

@@ -34,7 +34,7 @@ def brief(look: InstanceLook) -> dict[str, Any]:
 
 
 def whole(look: InstanceLook) -> dict[str, Any]:
-    """Everything on record about a deployment, the newest last."""
+    """Everything on record about a deployment, the newest last. `lines`: what tests and steps have shown so far."""
     run = look.id
     asked = _request(run)
     outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
@@ -51,11 +51,12 @@ def whole(look: InstanceLook) -> dict[str, Any]:
         "platform": outcome.platform if outcome else asked.platform if asked else "",
         "workload": asked.workload.name if asked else outcome.workload if outcome else "",
         "model": _model(outcome, asked),
-        "requested_by": asked.started_by if asked else "",
-        "reason": asked.reason if asked else "",
+        "requested_by": asked.started_by if asked and asked.run == run else "",
+        "reason": asked.reason if asked and asked.run == run else "",
         "cause": asked.cause if asked else "",
         "percent": report["percent"] if look.is_over else status.percent,
         "weights": outcome.weights if outcome else status.weights,
+        "lines": list(outcome.steps if outcome else status.rows),
         "steps": _steps(run),
         "tests": _tests(run),
         "approval": _approvals(run),
@@ -64,7 +65,8 @@ def whole(look: InstanceLook) -> dict[str, Any]:
 
 
 def _request(run: str) -> DeployRequest | None:
-    claim = ledger.read(f"claims/{run}.json")
+    """What was asked for; of a roll back, that of the deployment which it takes back."""
+    claim = ledger.read(f"claims/{run.removeprefix('rollback-')}.json")
     return DeployRequest.model_validate(claim["request"]) if claim else None
 
 

@@ -44,7 +44,7 @@ async def post_deployment(req: func.HttpRequest, orchestrations: Orchestrations)
     require(who, DEPLOY, to="deploy a model")
     asked = read_request(body_of(req))
     key = idempotency_key(req)
-    slot = f"key-{_digest(asked.workload.name, key)}" if key else f"manual-{uuid.uuid4().hex[:16]}"
+    slot = f"key-{_digest(asked.workload.name, who.id, key)}" if key else f"manual-{uuid.uuid4().hex[:16]}"
     request = DeployRequest(
         run=names.deploy_run_id(asked.workload.name, slot),
         slot=slot,
