@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, events, machines, runs, serving
+from tests.mutants import clusters, data, drift, events, machines, runs, scoring, serving
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,4 +13,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *events.MUTANTS,
     *drift.MUTANTS,
     *serving.MUTANTS,
+    *scoring.MUTANTS,
 )
