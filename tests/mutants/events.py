@@ -34,8 +34,8 @@ INTAKE = (
     Mutant(
         name="own-events-start-nothing",
         file="shared/triggers/intake.py",
-        old="    to_consider = found.kind is EventKind.DRIFT and not found.is_own\n",
-        new="    to_consider = found.kind is EventKind.DRIFT\n",
+        old="(found.kind is EventKind.DRIFT or to_deploy) and not found.is_own\n",
+        new="found.kind is EventKind.DRIFT or to_deploy\n",
         tests=(f"{_INTAKE}::test_what_we_caused_is_recorded_and_not_acted_upon",),
     ),
     Mutant(

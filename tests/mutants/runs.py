@@ -150,7 +150,7 @@ DECIDING = (
     Mutant(
         name="transient-errors-end",
         file="shared/durable/flow.py",
-        old="                if attempt == MAX_TRANSIENT_TRIES:\n                    raise\n",
+        old="                if attempt == tries:\n                    raise\n",
         new="                if False:\n                    raise\n",
         tests=(f"{_SCORE}::test_what_azure_never_stops_refusing_is_given_up_after_eight_times",),
     ),
