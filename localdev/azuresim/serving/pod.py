@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _LOOK_S, _FIND_S = 0.05, 0.4
+_CALM_LOOK_S, _CALM_FIND_S = 0.25, 2.0  # once it is ready: there may be dozens of pods on a laptop
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
 _STEADY_S = 10.0  # a server that was ready so long is not in a crash loop
 _TRIES, _GRACE_S = 5, 5.0
@@ -74,13 +75,13 @@ class Pod:
             if not ready_at and self._ready.exists():
                 ready_at = now
                 self._tell("running", port=json.loads(self._ready.read_text())["port"])
-            if now - found_at >= _FIND_S:
+            if now - found_at >= (_CALM_FIND_S if ready_at else _FIND_S):
                 processes, found_at = _session(server.pid), now
             if self._stop.exists():
                 return "stopped", 0.0, _terminate(server)
             if _private_bytes(processes) > self._plan["memory_bytes"]:
                 return "memory", _since(ready_at), "was killed: OOMKilled, it used more memory than its limit"
-            time.sleep(_LOOK_S)
+            time.sleep(_CALM_LOOK_S if ready_at else _LOOK_S)
         code = server.returncode
         ended = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         return "crash", _since(ready_at), ended
