@@ -20,7 +20,7 @@ from tests.support.estate import Estate, Ran
 ML = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SHIFT = f"{ML}/traffic/write"
 PATIENCE_S = 300
-FIRST_RATE = 3.0
+FIRST_RATE = 2.0
 POISON = 8  # one row in so many has a negative distance
 
 

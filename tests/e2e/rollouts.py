@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.deployments import deployment
 from tests.support.estate import Declaration
 
-LATENCY = {"tests": {"load": {"requests": 12, "concurrency": 2, "p95": "PT1S"}}}
+QUICK = {"tests": {"load": {"requests": 6, "concurrency": 2, "p95": "PT2S"}}}
 SILENT = {"bake": "PT5M", "inconclusiveAfter": "PT15M"}
 CAREFUL = {"required": True, "timeout": "PT1H"}
 
@@ -16,14 +16,14 @@ CAREFUL = {"required": True, "timeout": "PT1H"}
 def declarations() -> list[Declaration]:
     return [
         deployment(
-            "good", approval=CAREFUL, rollout={"steps": [5, 25, 50, 100], "minRequests": 20}, **LATENCY,
+            "good", approval=CAREFUL, rollout={"steps": [5, 25, 50, 100], "minRequests": 20}, **QUICK,
         ),
-        deployment("lane-a", rollout={"stageDeadline": "PT1H"}, **LATENCY),
+        deployment("lane-a", rollout={"stageDeadline": "PT1H"}, **QUICK),
         deployment("lane-b", approval={"required": True, "timeout": "PT30M"}),
         deployment("drifted", rollout={"maxPredictionDrift": 0.4}),
-        deployment("flaky", tests={"load": {"requests": 20, "concurrency": 2, "p95": "PT1S", "maxErrorRate": 0.2}},
-                   rollout={"minRequests": 25}),
-        deployment("good-then-bad", rollout={"minRequests": 20}),
+        deployment("flaky", tests={"load": {"maxErrorRate": 0.2}},
+                   rollout={"minRequests": 20}),
+        deployment("good-then-bad", rollout={"minRequests": 12}),
         deployment("no-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "pause"}),
         deployment("quiet", rollout={**SILENT, "onInconclusive": "pause"}),
@@ -36,8 +36,8 @@ def declarations() -> list[Declaration]:
 
 
 RATES = {
-    "good": 50.0, "drifted": 6.0, "flaky": 10.0, "good-then-bad": 10.0, "no-metrics": 3.0, "stale-metrics": 3.0,
-    "late-fault": 10.0, "raced": 4.0, "deleted": 4.0, "conflicted": 4.0, "frozen": 6.0,
+    "good": 50.0, "drifted": 4.0, "flaky": 8.0, "good-then-bad": 8.0, "no-metrics": 1.0, "stale-metrics": 1.0,
+    "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 4.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""
 
@@ -60,18 +60,18 @@ WRONG_DIGEST = "0" * 64
 BAD = (
     Bad("crash loop", "lane-a", "", version="2", deeds={"deed": "crash"}),
     Bad("wrong", "lane-a", "golden", version="3", deeds={"deed": "wrong"}),
-    Bad("slow", "lane-a", "p95", version="4", deeds={"deed": "slow", "seconds": 1.5}),
+    Bad("slow", "lane-a", "p95", version="4", deeds={"deed": "slow", "seconds": 2.5}),
     Bad("NaN", "lane-b", "", version="2", deeds={"deed": "nan"}, golden=False),
     Bad("memory hog", "lane-b", "", version="3", deeds={"deed": "memory", "megabytes": 1024}),
     Bad("wrong digest", "lane-b", "digest", version="4", promised=WRONG_DIGEST),
     Bad("unapproved", "lane-b", "approv", "Rejected", version="5"),
     Bad("drifted", "drifted", "drift", "RolledBack", deeds={"deed": "drifted"}, golden=False),
     Bad("flaky 5 %", "flaky", "5xx", "RolledBack", deeds={"deed": "flaky", "every": 20}),
-    Bad("good then bad", "good-then-bad", "5xx", "RolledBack", deeds={"deed": "good then bad", "after": 45}),
+    Bad("good then bad", "good-then-bad", "5xx", "RolledBack", deeds={"deed": "good then bad", "after": 40}),
     Bad("no metrics", "no-metrics", "", "RolledBack"),
     Bad("stale metrics", "stale-metrics", "", "Rejected"),
 )
 OTHERS = (
     Bad("poison", "late-fault", "5xx", "RolledBack", deeds={"deed": "poison"}),
-    Bad("cannot be taken back", "frozen", "", "Frozen", deeds={"deed": "good then bad", "after": 45}),
+    Bad("cannot be taken back", "frozen", "", "Frozen", deeds={"deed": "good then bad", "after": 40}),
 )

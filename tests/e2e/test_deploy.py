@@ -186,7 +186,7 @@ def test_an_endpoint_that_is_deleted_under_a_rollout_ends_it(campaign: Campaign)
     outcome = campaign.runs["deleted"].outcome
 
     assert outcome["state"] in ("Failed", "Frozen"), outcome
-    assert "deleted" in outcome["reason"]
+    assert "gone" in outcome["reason"]
 
 
 def test_conflicts_and_lost_answers_are_read_back_and_converge(campaign: Campaign) -> None:

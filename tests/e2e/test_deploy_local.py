@@ -19,7 +19,7 @@ from tests.support.estate import Estate, Ran, estate
 
 NAME = "here-live"
 DECLARED = {
-    **deployment(NAME, rollout={"steps": [10, 100], "bake": "PT3M", "maxPredictionDrift": None}),
+    **deployment(NAME, rollout={"steps": [10, 100], "bake": "PT3M", "maxPredictionDrift": 0.5}),
     "target": {"platform": "local", "endpoint": NAME},
 }
 

@@ -26,9 +26,9 @@ def deployment(name: str, **changes: Any) -> Declaration:
         "target": {"platform": "aks", "endpoint": name, "compute": "aks-prod"},
         "resources": {"cpu": "500m", "memory": "512Mi", "maxConcurrent": 8},
         "scoring": {"code": CODE},
-        "tests": {"load": {"requests": 20, "concurrency": 2, "p95": "PT1S"}},
+        "tests": {"load": {"requests": 20, "concurrency": 2, "p95": "PT3S"}},
         "rollout": {
-            "steps": [10, 50, 100], "bake": "PT5M", "minRequests": 5, "maxP95RegressionPct": 1000,
+            "steps": [10, 50, 100], "bake": "PT5M", "minRequests": 3, "maxP95RegressionPct": 1000,
             "inconclusiveAfter": "PT30M", "onInconclusive": "rollback", "hold": "PT24H", "keepFailed": "PT30M",
             "stageDeadline": "PT2H",
         },
