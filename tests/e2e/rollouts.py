@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.deployments import deployment
+from tests.support.deployments import LOAD, deployment
 from tests.support.estate import Declaration
 
 QUICK = {"tests": {"load": {"requests": 6, "concurrency": 2, "p95": "PT2S"}}}
@@ -20,10 +20,9 @@ def declarations() -> list[Declaration]:
         ),
         deployment("lane-a", rollout={"stageDeadline": "PT1H"}, **QUICK),
         deployment("lane-b", approval={"required": True, "timeout": "PT30M"}),
-        deployment("drifted", rollout={"maxPredictionDrift": 0.4}),
-        deployment("flaky", tests={"load": {"maxErrorRate": 0.2}},
-                   rollout={"minRequests": 20}),
-        deployment("good-then-bad", rollout={"minRequests": 12}),
+        deployment("drifted", rollout={"maxPredictionDrift": 0.4, "bake": "PT15M"}),
+        deployment("flaky", tests={"load": {**LOAD, "maxErrorRate": 0.2}}, rollout={"minRequests": 12, "bake": "PT15M"}),
+        deployment("good-then-bad", rollout={"minRequests": 12, "bake": "PT15M"}),
         deployment("no-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "pause"}),
         deployment("quiet", rollout={**SILENT, "onInconclusive": "pause"}),
@@ -36,7 +35,7 @@ def declarations() -> list[Declaration]:
 
 
 RATES = {
-    "good": 50.0, "drifted": 4.0, "flaky": 8.0, "good-then-bad": 8.0, "no-metrics": 1.0, "stale-metrics": 1.0,
+    "good": 50.0, "drifted": 6.0, "flaky": 8.0, "good-then-bad": 8.0, "no-metrics": 1.0, "stale-metrics": 1.0,
     "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 4.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""

@@ -21,7 +21,6 @@ from tests.support.deploy_checker import DEPLOYMENT, accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version
 from tests.support.estate import Estate, Ran, estate, wait
 
-BAKE, SILENCE = timedelta(minutes=5), timedelta(minutes=15)
 METRICS_LAG = timedelta(minutes=3)
 RESTORED_WITHIN = timedelta(minutes=2)
 
@@ -73,6 +72,13 @@ def exposure(here: Estate, endpoint: str, run: Ran) -> tuple[timedelta, timedelt
     return verdict - given, taken - verdict
 
 
+def window(endpoint: str) -> timedelta:
+    """How long a step of the endpoint may be looked at: its bake, or how long nothing may be heard."""
+    rollout = next(each for each in declarations() if each["name"] == endpoint)["rollout"]
+    told = rollout["inconclusiveAfter" if endpoint.endswith("-metrics") else "bake"]
+    return timedelta(minutes=int(told.removeprefix("PT").removesuffix("M")))
+
+
 def steps(here: Estate, run: Ran) -> list[dict[str, Any]]:
     names = sorted(blob.name for blob in here.state.list_blobs(f"deployments/{run.id}/steps/"))
     return [here.read_json(here.state, name) for name in names]
@@ -121,7 +127,7 @@ def test_a_bad_model_never_takes_over(campaign: Campaign, bad: Bad) -> None:
     assert max(given, default=0) <= 10
     assert bool(given) == (not bad.endpoint.startswith("lane"))
     detected, restored = exposure(here, bad.endpoint, run)
-    assert detected <= (SILENCE if bad.endpoint.endswith("-metrics") else BAKE) + METRICS_LAG
+    assert detected <= window(bad.endpoint) + METRICS_LAG
     assert restored <= RESTORED_WITHIN
     first = campaign.runs[f"{bad.endpoint} 1"]
     assert record(here, bad.endpoint)["live"]["run"] == first.id

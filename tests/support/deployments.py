@@ -14,6 +14,7 @@ from tests.support.estate import Declaration, Estate, Ran
 CODE = "tests/support/bad_models"
 HOURS = (1, 6, 11, 12, 17, 23)
 INPUTS = ({"name": "distance", "type": "double"}, {"name": "hour", "type": "long"})
+LOAD = {"requests": 20, "concurrency": 2, "p95": "PT3S"}
 PATIENCE_S = 240
 
 
@@ -26,7 +27,7 @@ def deployment(name: str, **changes: Any) -> Declaration:
         "target": {"platform": "aks", "endpoint": name, "compute": "aks-prod"},
         "resources": {"cpu": "500m", "memory": "512Mi", "maxConcurrent": 8},
         "scoring": {"code": CODE},
-        "tests": {"load": {"requests": 20, "concurrency": 2, "p95": "PT3S"}},
+        "tests": {"load": LOAD},
         "rollout": {
             "steps": [10, 50, 100], "bake": "PT5M", "minRequests": 3, "maxP95RegressionPct": 1000,
             "inconclusiveAfter": "PT30M", "onInconclusive": "rollback", "hold": "PT24H", "keepFailed": "PT30M",
