@@ -36,7 +36,10 @@ class Rejected(AppError):
 
 @dataclass
 class Deploying:
-    """`begun`: since when green exists and costs. `stopped`: since when it does not any more."""
+    """`begun`: since when green exists and costs. `stopped`: since when it does not any more.
+
+    `not_before`: Azure asked not to be looked at sooner, whoever wakes the run.
+    """
 
     request: DeployRequest
     started: datetime
@@ -61,6 +64,7 @@ class Deploying:
     kept: tuple[KeptDeployment, ...] = ()
     remains: list[str] = field(default_factory=list)
     commands: tuple[str, ...] = ()
+    not_before: datetime | None = None
 
     @property
     def deadline(self) -> datetime:
@@ -133,9 +137,16 @@ def rest(flow: Flow, run: Deploying, seconds: float, *, number: int = 0) -> Step
         raise RolloutAborted(f"rolled back by {look.by or 'somebody'} before green had traffic")
     if flow.now >= run.deadline:
         raise AppError(f"limits.deadline passed: the run began at {run.started.isoformat()}")
+    yield from sit_out(flow, run)
     return look
+
+
+def sit_out(flow: Flow, run: Deploying) -> Steps[None]:
+    """Wait for what is left of the time that Azure named: word that came before it hurries us, and not Azure."""
+    if run.not_before is not None and flow.now < run.not_before:
+        yield from flow.sleep((run.not_before - flow.now).total_seconds())
 
 
 def next_look_s(flow: Flow, since: datetime, poll_after_s: float) -> float:
     """Look less often the longer it lasts: a history holds no thousand looks."""
-    return max(poll_after_s, min(SLOWEST_LOOK_S, (flow.now - since).total_seconds() / 15))
+    return max(poll_after_s, min(SLOWEST_LOOK_S, (flow.now - since).total_seconds() / 10))

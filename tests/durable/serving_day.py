@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import yaml
 
-from shared.domain import fence
+from shared.domain import fence, tending
 from shared.domain.deploy import (
     Approval,
     ApprovalLook,
@@ -29,7 +30,7 @@ from shared.domain.deploy_plan import PlanRequest, PricedPlan
 from shared.domain.deployment import Deployment
 from shared.domain.errors import ConflictError
 from shared.domain.judging import Command, Observation, StepQuery
-from shared.domain.lease import Operation
+from shared.domain.lease import TAG_DEADLINE, TAG_MANAGED_BY, TAG_OWNER, Operation
 from shared.domain.notices import Told
 from shared.domain.offers import Offer
 from shared.domain.registry import ModelRef
@@ -46,9 +47,11 @@ from shared.domain.serving import (
     TrafficChange,
     serving,
 )
+from shared.domain.tending import Chore, Chores
 from shared.domain.wire import Wire
 from shared.domain.workload import parse_workload
 from tests.durable.night import Night
+from tests.durable.stage import Stage, stage
 
 RUN = "deploy-flights-live-manual-0123456789abcdef"
 MODEL = ModelRef(
@@ -61,14 +64,19 @@ URI = "https://flights-live.westeurope.inference.ml.azure.com/score"
 
 
 def request(**changes: Any) -> DeployRequest:
-    """Four steps that bake five minutes each; `changes` are merged into the declaration, section by section."""
+    """Three steps that bake two minutes each; `changes` are merged into the declaration, section by section."""
     declared: dict[str, Any] = {
         "kind": "Deployment",
         "name": "flights-live",
         "model": {"name": "m"},
         "target": {"platform": "aks", "endpoint": "flights-live", "compute": "aks-prod"},
-        "rollout": {"bake": "PT5M", "inconclusiveAfter": "PT20M"},
-        "approval": {"required": False},
+        "rollout": {
+            "steps": [5, 50, 100],
+            "bake": "PT2M",
+            "inconclusiveAfter": "PT7M",
+            "stageDeadline": "PT10M",
+        },
+        "approval": {"required": False, "timeout": "PT30M"},
     }
     for section, values in changes.items():
         declared[section] = {**declared.get(section, {}), **values} if isinstance(values, dict) else values
@@ -100,6 +108,7 @@ class ServingDay(Night):
         self.lag = 0
         self.green_state = DeploymentState.READY
         self.errors_at: dict[int, float] = {}  # green's share of 5xx by its weight
+        self.tags = {TAG_MANAGED_BY: "muster", TAG_DEADLINE: "2026-03-01T12:00:00Z", TAG_OWNER: RUN}
         self.silent = False  # no metrics at all
         self.failing_probe = ""
         self.answer: Literal["approve", "reject", ""] = (
@@ -145,7 +154,7 @@ class ServingDay(Night):
 
     def read_endpoint(self, _: Any) -> Wire:
         looks = tuple(
-            DeploymentLook(name=name, state=state, tags={"muster-managed-by": "muster"}, weight=self.traffic.get(name, 0))
+            DeploymentLook(name=name, state=state, tags=self.tags, weight=self.traffic.get(name, 0))
             for name, state in self.deployments.items()
         )  # fmt: skip
         return EndpointLook(
@@ -271,3 +280,26 @@ class ServingDay(Night):
         return Told(sent=True)
 
     record_step = record_deployment = Night._nothing
+
+    def list_lost_rollouts(self, payload: Any) -> Wire:
+        looked = EndpointLook.model_validate(self.read_endpoint(payload))
+        over = set(payload["owners_over"])
+        chosen = tending.choose_looks([self.record], over=over, now=self.now())
+        found = [
+            each for record in chosen for each in tending.chores(record, looked, over=over, now=self.now())
+        ]
+        return Chores(chores=tuple(found), now=self.now())
+
+    def retire_deployment(self, payload: Any) -> Wire:
+        chore = Chore.model_validate(payload)
+        fence.check_free(self.record, chore.epoch)
+        self.record = fence.forget(self.record, chore.deployment)
+        return self.begin_deletion({**payload, "run": ""})
+
+
+@contextmanager
+def on_stage(day: ServingDay) -> Iterator[Stage]:
+    """The stage of a day that knows the stage's time."""
+    with stage(day) as made:
+        day.now = made._clock.now
+        yield made
