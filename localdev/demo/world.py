@@ -24,7 +24,7 @@ from localdev.runner.keys import Keys
 from shared.config import settings
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTAINERS = ("muster", "landing", "models", "scores")
+CONTAINERS = ("muster", "landing", "models", "scores", "modeldata")
 # Whom the app takes the holders of its function keys for. The key `nobody` stands for no one in particular.
 PEOPLE: dict[str, dict[str, Any]] = {
     "default": {"id": "55555555-0000-0000-0000-000000000001", "name": "operator@localdev", "roles": ["Model.Deploy"]},
