@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from orchestrators.deploying import Deploying, next_look_s, rest
+from orchestrators.deploying import Deploying, next_look_s, rest, sit_out
 from shared.domain.deploy import LineageQuery, ProbeKind, ProbeReport, ProbeRequest
 from shared.domain.deploy_plan import PlanRequest
 from shared.domain.errors import (
@@ -70,6 +70,7 @@ def take_endpoint(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[Endpoi
         target=request.workload.target, run=request.run, epoch=run.epoch, deadline=run.deadline
     )
     operation = yield from flow.call(contracts.BEGIN_ENDPOINT, plan)
+    run.not_before = flow.now + timedelta(seconds=operation.poll_after_s)
     yield from trail.write(
         "endpoint taken" if before.exists else "endpoint created", request.endpoint,
         before=f"epoch {before.epoch}" if before.exists else "absent", after=f"epoch {run.epoch}",
@@ -86,6 +87,7 @@ def take_endpoint(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[Endpoi
             raise AppError(
                 f"endpoint {request.endpoint} is not ready: {look.state or 'absent'}, epoch {look.epoch}"
             )
+        run.not_before = flow.now + timedelta(seconds=look.poll_after_s)
         poll_s = next_look_s(flow, since, look.poll_after_s)
 
 
@@ -117,6 +119,7 @@ def make_green(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[None]:
     run.begun = flow.now
     ready_by = min(flow.now + request.workload.rollout.stage_deadline, run.deadline)
     operation = yield from flow.call(contracts.BEGIN_DEPLOYMENT, plan)
+    run.not_before = flow.now + timedelta(seconds=operation.poll_after_s)
     yield from trail.write(
         "deployment created", f"{plan.endpoint}/{plan.name}", why=f"at most ${worst:.2f}", before="absent",
         after=str(plan.model),
@@ -142,6 +145,7 @@ def _await_green(flow: Flow, run: Deploying, poll_s: float, ready_by: datetime) 
         absent = absent + 1 if look.state is DeploymentState.ABSENT else 0
         if absent >= 2:  # the creating request was lost, or somebody deleted it
             yield from flow.call(contracts.BEGIN_DEPLOYMENT, plan)
+        run.not_before = flow.now + timedelta(seconds=look.poll_after_s)
         poll_s = next_look_s(flow, run.begun, look.poll_after_s)
 
 
@@ -218,6 +222,7 @@ def delete(flow: Flow, trail: AuditTrail, run: Deploying, name: str, *, owner: s
         platform=request.platform, endpoint=request.endpoint, deployment=name, run=owner, reason=why
     )
     refused, told = "", False
+    yield from sit_out(flow, run)
     while flow.now < since + DELETE_WITHIN:
         try:
             deletion = yield from flow.call(contracts.BEGIN_DELETION, asked, tries=1)

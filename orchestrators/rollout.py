@@ -30,6 +30,7 @@ from shared.durable.flow import DEFAULT_RETRY_AFTER_S, Flow, Steps
 MAX_LOOKS = 240  # a history holds some two thousand events; from here on looks are few
 MAX_LINES = 24
 _TAKE_BACK = Command.ROLL_BACK
+_WRITES = (ActionKind.SET_TRAFFIC, ActionKind.RESTORE)
 _UNSEEN = {"green": DeploymentState.READY, "blue": DeploymentState.READY}
 
 
@@ -95,7 +96,10 @@ def _drive(flow: Flow, trail: AuditTrail | None, rolling: Rolling) -> Steps[None
         delay_s = yield from _act(flow, trail, rolling, advanced)
         if not rolling.state.is_over:
             _show(flow, rolling, advanced.action, delay_s)
-            yield from flow.nap(delay_s)
+            if advanced.action.kind in _WRITES:
+                yield from flow.sleep(delay_s)  # Azure named that time, whoever would wake us
+            else:
+                yield from flow.nap(delay_s)
 
 
 def _look(flow: Flow, rolling: Rolling) -> Steps[Observation]:
@@ -121,7 +125,7 @@ def _act(flow: Flow, trail: AuditTrail | None, rolling: Rolling, advanced: Advan
     if rolling.looks > MAX_LOOKS and action.kind is ActionKind.LOOK:
         delay_s = max(delay_s, (rolling.policy.deadline - flow.now).total_seconds() / 20)
     match action.kind:
-        case ActionKind.SET_TRAFFIC | ActionKind.RESTORE:
+        case kind if kind in _WRITES:
             waited_s = yield from _write(flow, trail, rolling, action)
             return max(delay_s, waited_s)
         case ActionKind.ASK:

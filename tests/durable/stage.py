@@ -23,7 +23,7 @@ from shared.domain.errors import AppError
 from shared.domain.wire import Wire
 from shared.durable import wire
 from shared.durable.contracts import Step
-from shared.durable.flow import CANCEL_EVENT
+from shared.durable.flow import CANCEL_EVENT, WAKE_EVENT
 from tests.crash.app import run_turn
 from tests.crash.clock import VirtualClock
 from tests.crash.histories import History, histories_of
@@ -58,6 +58,10 @@ class Stage:
     def cancel_while[I: Wire, O: Wire](self, step: Step[I, O], instance_id: str) -> None:
         """Wake `instance_id` for its cancellation while the first call of `step` is under way."""
         self._cues[step.name] = lambda: self._hub.raise_event(instance_id, CANCEL_EVENT, '"enough"')
+
+    def wake_while[I: Wire, O: Wire](self, step: Step[I, O], instance_id: str) -> None:
+        """Tell `instance_id` that something was put on record while the first call of `step` is under way."""
+        self._cues[step.name] = lambda: self._hub.raise_event(instance_id, WAKE_EVENT, "null")
 
     def run[I: Wire, O: Wire](self, step: Step[I, O], request: I, instance_id: str) -> Instance:
         """Run an orchestration to its end."""
