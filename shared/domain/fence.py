@@ -37,6 +37,10 @@ def hold(record: EndpointRecord, asked: HoldRequest) -> Hold:
             return _refused(
                 record, f"it was taken since: its epoch is {record.epoch}, not {asked.from_epoch}"
             )
+        if (
+            record.holder is None
+        ):  # it came to its end between the look at the record and now: nothing is lost
+            return _refused(record, "its holder let it go since")
     elif record.frozen and not asked.resume:
         return _refused(record, f"it is frozen: {record.frozen}")
     elif record.holder and not (asked.resume and record.frozen):
