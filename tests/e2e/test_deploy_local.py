@@ -73,7 +73,10 @@ def test_two_versions_go_live_without_a_lost_request_and_a_bad_third_does_not(
 
     with _client(here, tmp_path / "second") as load:
         second = finish(here, _deploy(here, "2"))
-        assert second.outcome["state"] == "Completed", second.outcome
+        assert second.outcome["state"] == "Completed", (second.outcome["reason"], second.outcome["steps"])
+        assert "prediction drift 0." in str(
+            second.outcome["steps"]
+        )  # what was served was collected, and read
         bad = finish(here, _deploy(here, "3", deed="good then bad", after=120))
         load.stop()
         report = load.report(NAME)
