@@ -18,7 +18,7 @@ def declarations() -> list[Declaration]:
         deployment(
             "good", approval=CAREFUL, rollout={"steps": [5, 25, 50, 100], "minRequests": 20}, **QUICK,
         ),
-        deployment("lane-a", rollout={"stageDeadline": "PT1H"}, **QUICK),
+        deployment("lane-a", resources={"requestTimeout": "PT10S"}, **QUICK),
         deployment("lane-b", approval={"required": True, "timeout": "PT30M"}),
         deployment("drifted", rollout={"maxPredictionDrift": 0.4, "bake": "PT15M"}),
         deployment("flaky", tests={"load": {**LOAD, "maxErrorRate": 0.2}}, rollout={"minRequests": 12, "bake": "PT15M"}),
@@ -30,13 +30,13 @@ def declarations() -> list[Declaration]:
         deployment("raced"),
         deployment("deleted"),
         deployment("conflicted"),
-        deployment("frozen"),
+        deployment("frozen", rollout={"minRequests": 12, "bake": "PT15M"}),
     ]  # fmt: skip
 
 
 RATES = {
     "good": 50.0, "drifted": 6.0, "flaky": 8.0, "good-then-bad": 8.0, "no-metrics": 1.0, "stale-metrics": 1.0,
-    "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 4.0,
+    "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 8.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""
 
@@ -59,7 +59,7 @@ WRONG_DIGEST = "0" * 64
 BAD = (
     Bad("crash loop", "lane-a", "", version="2", deeds={"deed": "crash"}),
     Bad("wrong", "lane-a", "golden", version="3", deeds={"deed": "wrong"}),
-    Bad("slow", "lane-a", "p95", version="4", deeds={"deed": "slow", "seconds": 2.5}),
+    Bad("slow", "lane-a", "p95", version="4", deeds={"deed": "slow", "seconds": 1.5}),
     Bad("NaN", "lane-b", "", version="2", deeds={"deed": "nan"}, golden=False),
     Bad("memory hog", "lane-b", "", version="3", deeds={"deed": "memory", "megabytes": 1024}),
     Bad("wrong digest", "lane-b", "digest", version="4", promised=WRONG_DIGEST),
