@@ -92,11 +92,15 @@ def run_http(
     return _call(functions()[name].client_function, request, client)
 
 
+def user_id(name: str) -> str:
+    return f"id-of-{name}"
+
+
 def principal(name: str) -> dict[str, str]:
     """What platform authentication says of a person who may deploy and approve."""
     claims = [{"typ": "roles", "val": role} for role in ("Model.Deploy", "Model.Approve")]
     return {
-        "x-ms-client-principal-id": f"id-of-{name}",
+        "x-ms-client-principal-id": user_id(name),
         "x-ms-client-principal-name": name,
         "x-ms-client-principal": base64.b64encode(json.dumps({"claims": claims}).encode()).decode(),
     }

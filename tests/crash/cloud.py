@@ -91,7 +91,9 @@ class Cloud:
         if host.endswith(STORAGE):
             headers: Any = request.headers
             is_signed = "sig=" in url.query
-            assert is_signed or headers.get("Authorization", "").startswith("Bearer "), "a request without a token"
+            assert is_signed or headers.get("Authorization", "").startswith("Bearer "), (
+                "a request without a token"
+            )
             assert request.method is not None
             return self.storage.answer(request.method, url.path, url.query, headers, body_of(request))
         if host.endswith(SCORING):

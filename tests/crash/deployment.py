@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS, ENDPOINTS
 from shared.domain import names
+from tests.crash.app import user_id
 from tests.crash.scenario import WORKLOAD, Act, Scenario
 from tests.crash.storage import BlobStorage
 from tests.support import deployments
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from localdev.azuresim.store import Resource
     from tests.crash.machine import Machine
 
-KEY = "the second version"
-RUN = names.deploy_run_id(WORKLOAD, f"key-{hashlib.sha256(f'{WORKLOAD}|{KEY}'.encode()).hexdigest()[:16]}")
+ASKER, APPROVER, KEY = "ann", "bob", "the second version"
+_ASKED = (
+    f"{WORKLOAD}|{user_id(ASKER)}|{KEY}"  # shared.triggers.deployments makes the same slot of a key each time
+)
+RUN = names.deploy_run_id(WORKLOAD, f"key-{hashlib.sha256(_ASKED.encode()).hexdigest()[:16]}")
 GREEN = names.deployment_name(RUN)
 FIRST = names.deploy_run_id(WORKLOAD, f"manual-{'1' * 16}")
 BLUE = names.deployment_name(FIRST)
@@ -34,14 +38,14 @@ _CONFIRMED = ("passed", "approved")
 
 def _ask(machine: Machine) -> None:
     body = {"workload": WORKLOAD, "model": {"version": "2"}}
-    machine.user("post_deployment", body=lambda: body, key=KEY)
+    machine.user("post_deployment", who=ASKER, body=lambda: body, key=KEY)
 
 
 def _approve(machine: Machine) -> None:
     def looked_at() -> dict[str, Any]:
         return {"digest": _read(machine, f"deployments/{RUN}/approval-request.json").get("digest", "0" * 64)}
 
-    machine.user("approve_deployment", who="bob", body=looked_at, id=RUN)
+    machine.user("approve_deployment", who=APPROVER, body=looked_at, id=RUN)
 
 
 def cancel(machine: Machine) -> None:
@@ -65,7 +69,9 @@ class Deployment(Scenario):
         base: dict[str, Any] = {
             "scoring": None,
             "tests": {"load": {"requests": 3, "concurrency": 1, "p95": "PT5S"}},
-            "rollout": {"steps": [20, 100], "bake": "PT2M", "inconclusiveAfter": "PT20M", "hold": "PT5M", "keepFailed": "PT5M"},
+            "rollout": {
+                "steps": [20, 100], "bake": "PT2M", "inconclusiveAfter": "PT20M", "hold": "PT5M", "keepFailed": "PT5M",
+            },
             "approval": {"required": True, "timeout": "PT4H", "fourEyes": True},
         }  # fmt: skip
         return deployments.deployment(WORKLOAD, **{**base, **self.changes})
@@ -73,7 +79,7 @@ class Deployment(Scenario):
     def land(self, put: Callable[[str, str, bytes], None]) -> None: ...
 
     def furnish(self, machine: Machine) -> None:
-        """Two versions are registered, and the first is live: with the requests of a first rollout, one after the other."""
+        """Two versions are registered, and the first is live: by the requests of a first rollout, one after the other."""
         machine.cloud.serving.misbehaves = lambda version, weight: version == "2" and weight >= self.fails_at
         here: Any = SimpleNamespace(service=_Account(machine.cloud.storage))
         for version in ("1", "2"):
@@ -86,7 +92,9 @@ class Deployment(Scenario):
             return ""
         if record["holder"]:
             return f"{WORKLOAD} is held by {record['holder']}"
-        return next((f"{each.name} stands by" for each in _there(machine) if each.name != record["live"]["name"]), "")
+        return next(
+            (f"{each.name} stands by" for each in _there(machine) if each.name != record["live"]["name"]), ""
+        )
 
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
         """Who is live, and what the run says it did; not when."""
@@ -187,12 +195,19 @@ def _only_the_approved(machine: Machine, maps: list[dict[str, Any]]) -> Iterator
         return
     asked = _read(machine, f"deployments/{RUN}/approval-request.json")
     said = _read(machine, f"deployments/{RUN}/approval.json")
-    if said.get("decision") != "approve" or said.get("digest") != asked.get("digest") or said["by"] == asked["requested_by"]:
+    if (
+        said.get("decision") != "approve"
+        or said.get("digest") != asked.get("digest")
+        or said["by"] == asked["requested_by"]
+    ):
         yield f"I8 {GREEN} has traffic, asked was {asked}, said was {said}"
     elif datetime.fromisoformat(said["at"]).timestamp() > first["at"]:
         yield f"I8 {GREEN} had traffic before it was approved"
     for event in _deployed(machine):
-        if event["resource_id"].endswith(f"/{GREEN}") and event["tags"]["muster-model-sha256"] != asked["model_sha256"]:
+        if (
+            event["resource_id"].endswith(f"/{GREEN}")
+            and event["tags"]["muster-model-sha256"] != asked["model_sha256"]
+        ):
             yield f"I8 {GREEN} serves {event['tags']['muster-model-sha256']}, approved was {asked['model_sha256']}"
 
 

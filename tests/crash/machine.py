@@ -18,8 +18,6 @@ from typing import Any
 import requests
 from durabletask.internal import orchestrator_service_pb2 as pb
 
-from localdev.azuresim import estate
-from localdev.azuresim.ml.cluster import COMPUTES, KUBERNETES
 from localdev.runner.hub import TaskHub, WorkSession
 from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
@@ -28,6 +26,7 @@ from tests.crash.cloud import AnswerLost, Cloud
 from tests.crash.histories import History, histories_of
 from tests.crash.plans import Plan, Verdict
 from tests.crash.points import Point, Work, kind_of, label_of, next_minute
+from tests.crash.rest import unfinished
 from tests.crash.scenario import Scenario
 from tests.crash.storage import Answered
 from tests.crash.strands import Killed, Strand
@@ -108,7 +107,13 @@ class Machine:
     # what a user does
 
     def user(
-        self, name: str, *, who: str = "ann", body: Callable[[], Any] | None = None, key: str = "", **route: str
+        self,
+        name: str,
+        *,
+        who: str = "ann",
+        body: Callable[[], Any] | None = None,
+        key: str = "",
+        **route: str,
     ) -> None:
         """Call an HTTP function of the app, as a user would: again while the app has no good answer to give."""
         client = app.HubClient(lambda: self.hub, self.visit)
@@ -192,11 +197,7 @@ class Machine:
             case Verdict.AGENT_DIES if kind == "agent":
                 raise Killed(strand.name)
             case Verdict.MACHINE_LOST if kind == "agent":
-                self._lose_machine(strand)
-
-    def _lose_machine(self, strand: Strand) -> None:
-        """Azure takes the machine away, with everything on it, before the agent's next request."""
-        self.cloud.lose(strand.token)
+                self.cloud.lose(strand.token)  # with everything on it, before the agent's next request
 
     def _point(self, kind: str, label: str) -> Verdict:
         point = Point(len(self.points), kind, label, self.clock.time())
@@ -366,19 +367,15 @@ class Machine:
         strands, self._strands = self._strands, []
         for strand in strands:
             strand.kill()
-        self._user_tries_again(strands)
+        self._restarted += [
+            self._asked[s.name] for s in strands if s.name in self._asked
+        ]  # who was cut off asks again
         assert self._hub is not None
         self._hub.store.close()  # before its sessions are: they must not hand anything back
         self._hub.close()
         self._hub = None
         self._down_until = self.clock.time() + RESTART_S
         app.forget()
-
-    def _user_tries_again(self, strands: list[Strand]) -> None:
-        """A user whose call was cut off makes it again once the app is back."""
-        for strand in strands:
-            if strand.name in self._asked:
-                self._restarted.append(self._asked[strand.name])
 
     # rest
 
@@ -396,19 +393,7 @@ class Machine:
             return "the run is not over"
         if at_work := [*self._strands, *self._zombies]:
             return f"{at_work[0].name} is at work"
-        if left := self.left_in_azure():
-            return f"{left[0]} is left"
-        if open_ := self.cloud.storage.names("muster", "leases/open/"):
-            return f"{open_[0]} is open"
-        if unstarted := self.cloud.storage.names("muster", "claims/unstarted/"):
-            return f"{unstarted[0]} is left"
-        return self.scenario.unrest(self)
+        return unfinished(self.cloud) or self.scenario.unrest(self)
 
     def _is_hub_idle(self) -> bool:
         return self._hub is not None and not self.hub.query(statuses=(0, 6, 7))[0]
-
-    def left_in_azure(self) -> list[str]:
-        group = f"/resourcegroups/{estate.MACHINE_GROUP}/"
-        store = self.cloud.world.store
-        clusters = (r for r in store.of_type(COMPUTES) if r.properties["computeType"] != KUBERNETES)
-        return [*(r.id for r in store if group in r.id.lower()), *(r.id for r in clusters)]

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult
 import requests
 
 from localdev.azuresim.serving.models import Health, ServedModel
-from localdev.azuresim.serving.tally import MINUTE_S, Served
+from localdev.azuresim.serving.tally import Served
 from localdev.clock import Clock
 from node.errors import ItemFault
 from node.models import CARD, parse_card
@@ -32,7 +32,9 @@ from tests.crash.wire import body_of
 
 EVERY_S = 2.0  # between two requests of users
 LATENCY_MS = 20.0
-_SPREAD = 61  # a generator of the residues of 100: any hundred requests in a row are shared out exactly by weight
+_SPREAD = (
+    61  # a generator of the residues of 100: any hundred requests in a row are shared out exactly by weight
+)
 _BAD_EACH = 5  # of a misbehaving version every fifth answer is a 500
 _NAMED = "azureml-model-deployment"
 
@@ -135,7 +137,8 @@ class Serving:
         up = known.at(self._clock.time(), name)
         if up is None:
             return _refused(404, "NotFound")
-        answer = up.service.answer(request.method or "", request.headers, io.BytesIO(body_of(request)))
+        headers: Any = request.headers
+        answer = up.service.answer(str(request.method), headers, io.BytesIO(body_of(request)))
         status = 502 if answer.status >= 500 else answer.status
         known.probed.append(Served(self._clock.time(), name, status, answer.status, LATENCY_MS))
         return Answered(status, {"Content-Type": "application/json"}, json.dumps(answer.body).encode())
@@ -211,6 +214,3 @@ def probed_in_turn(now: Callable[[], float]) -> Iterator[None]:
         for module in (probes, scoring_client):
             stack.enter_context(mock.patch.object(module, "time", clock))
         yield
-
-
-__all__ = ["MINUTE_S", "Serving", "probed_in_turn"]

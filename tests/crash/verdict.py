@@ -16,6 +16,7 @@ from shared.domain.audit import verify_chain
 from tests.crash.deployment import Deployment, unsafe_rollouts
 from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
+from tests.crash.rest import left_in_azure
 from tests.crash.retraining import Retraining, unfair_titles
 from tests.support.checker import TAGS
 
@@ -83,7 +84,7 @@ def _never_too_long(machine: Machine) -> Iterator[str]:
 
 def _nothing_left(machine: Machine) -> Iterator[str]:
     """I2: at rest nothing bills and nothing is orphaned. I17: every instance is over. I20: no lease is open."""
-    yield from (f"I2 {each} is left" for each in machine.left_in_azure())
+    yield from (f"I2 {each} is left" for each in left_in_azure(machine.cloud))
     for line in machine.cloud.world.meter.lines(machine.clock.time()):
         if line.ended is None:
             yield f"I2 {_name(line.resource_id)} still bills"
