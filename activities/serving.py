@@ -104,6 +104,9 @@ def _golden(prefix: str) -> BlobRef | None:
 def plan_deployment(asked: PlanRequest) -> PricedPlan:
     """Fix everything the deployment is made of: its code goes to a blob named by its digest. Safe to repeat."""
     request, workload = asked.request, asked.request.workload
+    collect = collected.address()
+    if collect:
+        blob.ensure_container(collected.CONTAINER)  # without it nothing is collected, and drift never judged
     golden_files.freeze(request, asked.model)  # a faulty file is told before anything is made
     plan = DeploymentPlan(
         target=workload.target,
@@ -117,7 +120,7 @@ def plan_deployment(asked: PlanRequest) -> PricedPlan:
         entry=ENTRY,
         resources=workload.resources,
         environment=_environment(workload),
-        collect=collected.address(),
+        collect=collect,
         workload=workload.name,
     )
     return PricedPlan(plan=plan, offer=_offer(workload))

@@ -156,6 +156,19 @@ def service_now(container: str) -> datetime:
     return date_of(headers)
 
 
+def ensure_container(container: str) -> None:
+    """Make the container unless it is there. Raises DeniedError where the identity may only fill those there are."""
+    try:
+        service_now(container)
+    except NotFoundError:
+        try:
+            with classified(f"create container {container}"):
+                _service().create_container(container)
+        except ConflictError as error:
+            if error.code != "ContainerAlreadyExists":
+                raise
+
+
 @cache
 def _service() -> Any:
     """The client. Its own retries are off: they sleep inside the activity, and repeat writes that may have happened."""

@@ -130,6 +130,8 @@ def test_collected_predictions_are_read_once_each_and_by_deployment(endpoint: st
     folder = f"{workspace[1]}/{workspace[3]}/{workspace[7]}/{endpoint}/m/2/predictions/2026/03/01/data.csv"
     rows = ["request_id,client_request_id,time,deployment,row,late", "r1,,t,d1,0,0.25", "r1,,t,d1,1,0.75",
             "r2,,t,d2,0,0.5", "r1,,t,d1,1,0.75", "r3,,t,d1,0,yes", "r4,,t,d1"]  # fmt: skip
+    for _ in range(2):
+        blob.ensure_container(collected.CONTAINER)
     blob.create_only(collected.CONTAINER, folder, "\n".join(rows).encode())
 
     assert collected.predictions(endpoint, "m:2", "d1") == [0.25, 0.75, "yes"]
@@ -140,3 +142,12 @@ def test_every_endpoint_s_record_is_found(cloud: Cloud, endpoint: str) -> None:
     endpoints.hold_endpoint(_ask(cloud, endpoint, "deploy-a"))
     found: dict[str, EndpointRecord] = {each.endpoint: each for each in endpoint_records.all_records()}
     assert found[endpoint].holder == "deploy-a"
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_container_that_is_missing_is_made_and_one_that_is_there_kept() -> None:
+    container = f"made-{uuid.uuid4().hex[:8]}"
+    blob.ensure_container(container)
+    blob.create_only(container, "a", b"kept")
+    blob.ensure_container(container)
+    assert blob.read(container, "a") == b"kept"
