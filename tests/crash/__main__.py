@@ -79,12 +79,15 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def every_single(runner: Runner, scenarios: Iterable[str]) -> list[Task]:
-    """Every point of the plain night, every effect of the others, every death and stall of the first two."""
+    """Every point of the plain night, every effect of the others, every death and stall of the first two; a rollout's
+    stalls too, after which two writers are at work."""
     found: list[Task] = []
     for scenario in scenarios:
         found += singles(runner, scenario, every_point=scenario == "plain")
         if scenario in ("plain", "two-machines"):
             found += [*agent_deaths(runner, scenario), *stalls(runner, scenario)]
+        if scenario == "rollout-good":
+            found += stalls(runner, scenario)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.crash.plans import Plan, Verdict
@@ -15,6 +16,7 @@ from tests.crash.plans import Plan, Verdict
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
     from tests.crash.points import Point
+    from tests.crash.scenario import Scenario
 
 # Azure's faults that a night survives or fails cleanly, by preset, for the n-th request they meet.
 _PRESETS = (
@@ -45,12 +47,13 @@ class Chaos(Plan):
         self._jitter = self._below(3, "jitter")
         self._stall_rate = (0.0, 0.0, 0.005, 0.02)[self._below(4, "stall rate")]
 
-    def faults(self) -> list[dict[str, Any]]:
+    def faults(self, scenario: Scenario) -> list[dict[str, Any]]:
         """Faults to arm in the simulated Azure."""
-        return [self._fault(n) for n in range(self._below(_MOST_FAULTS, "faults"))]
+        presets = scenario.presets or _PRESETS
+        return [self._fault(presets, n) for n in range(self._below(_MOST_FAULTS, "faults"))]
 
-    def _fault(self, n: int) -> dict[str, Any]:
-        preset = _PRESETS[self._below(len(_PRESETS), f"preset {n}")]
+    def _fault(self, presets: Sequence[str], n: int) -> dict[str, Any]:
+        preset = presets[self._below(len(presets), f"preset {n}")]
         if preset == "read-after-write":  # Azure's reads lag right after a write, not an hour later
             return {"preset": preset, "nth": 2}
         wide = self._below(4, f"wide {n}") == 0

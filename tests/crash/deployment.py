@@ -32,6 +32,12 @@ FIRST = names.deploy_run_id(WORKLOAD, f"manual-{'1' * 16}")
 BLUE = names.deployment_name(FIRST)
 RECORD = f"endpoints/{WORKLOAD}.json"
 SHIFTED = f"activity set_traffic of {RUN} | PUT */onlineEndpoints/{WORKLOAD}"
+# Azure's faults that a rollout survives or that end it cleanly. Nobody deletes anything behind its back here.
+PRESETS = (
+    "arm-throttled", "slow", "token-expired", "metrics-missing", "metrics-stale", "image-build-failure", "crash-loop",
+    "deployment-stuck", "deployment-canceled", "unschedulable", "traffic-conflict", "traffic-canceled",
+    "traffic-failed", "traffic-stuck", "traffic-timeout", "traffic-timeout",
+)  # fmt: skip
 _PLENTY = timedelta(hours=1)
 _CONFIRMED = ("passed", "approved")
 
@@ -60,6 +66,7 @@ class Deployment(Scenario):
     acts: tuple[tuple[str, Act], ...] = ()
     run: str = RUN
     horizon: timedelta = timedelta(hours=12)
+    presets: tuple[str, ...] = PRESETS
 
     def __post_init__(self) -> None:
         asked = (("trigger tick | *", _ask), (f"activity ask_approval of {RUN} | PUT *", _approve))

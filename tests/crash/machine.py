@@ -66,10 +66,8 @@ class Machine:
         self._down_until = 0.0
         self._hub: TaskHub | None = None
         self._session: WorkSession
-        self._set_off()
+        self.started, self._timers = self.clock.time(), list[tuple[float, str]]()
         scenario.land(self.cloud.storage.put)
-        for fault in (*scenario.faults, *plan.faults()):
-            self.cloud.world.faults.add(fault)
         for region, cores in scenario.quotas.items():
             self.cloud.world.quotas[region]["standardDSv5Family"] = cores
 
@@ -92,6 +90,8 @@ class Machine:
         raise Stuck(f"not at rest at {self.clock.now()}: {self._why_not_at_rest()}")
 
     def _set_off(self) -> None:
+        for fault in (*self.scenario.faults, *self.plan.faults(self.scenario)):
+            self.cloud.world.faults.add(fault)
         self.started = self.clock.time()
         self._timers = [(next_minute(self.started), "tick"), (next_minute(self.started) - 30, "reap")]
         heapq.heapify(self._timers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
     from tests.crash.points import Point
+    from tests.crash.scenario import Scenario
 
 
 class Verdict(StrEnum):
@@ -25,7 +26,7 @@ class Plan:
 
     name = "fault-free"
 
-    def faults(self) -> list[dict[str, Any]]:
+    def faults(self, scenario: Scenario) -> list[dict[str, Any]]:
         """Faults to arm in the simulated Azure, besides the scenario's."""
         return []
 

@@ -60,6 +60,8 @@ class BlobStorage:
         options = {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
         container, _, name = unquote(path).lstrip("/").partition("/")
         blobs = self.containers.get(container)
+        if method == "PUT" and not name:
+            return self._create(container)
         if blobs is None:
             return self._refused(method, 404, "ContainerNotFound", "The specified container does not exist.")
         if not name:
@@ -73,6 +75,16 @@ class BlobStorage:
             case "DELETE":
                 return self._delete(blobs, name, headers)
         raise AssertionError(f"{method} {path} is not simulated")
+
+    def _create(self, container: str) -> Answered:
+        if container in self.containers:
+            return self._refused(
+                "PUT", 409, "ContainerAlreadyExists", "The specified container already exists."
+            )
+        self.containers[container] = {}
+        return Answered(
+            201, self._common() | {"ETag": self._etag(), "Last-Modified": _http_date(self._now())}
+        )
 
     def _container(
         self, method: str, container: str, blobs: dict[str, StoredBlob], options: Mapping[str, str]

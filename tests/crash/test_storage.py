@@ -42,6 +42,8 @@ def _app(log: Callable[[str, Callable[[], Any]], None]) -> None:
     log("list nothing", lambda: list(blob.list_blobs("muster", "zzz")))
     log("list nowhere", lambda: list(blob.list_blobs("no-such-place")))
     log("listed as head", lambda: all(f.etag == _etag(f.name) for f in blob.list_blobs("muster", "a/")))
+    log("make a container", lambda: [blob.ensure_container("made-later") for _ in range(2)])  # type: ignore[func-returns-value]
+    log("it is empty", lambda: [found.name for found in blob.list_blobs("made-later")])
     log("time", lambda: blob.service_now("muster").tzinfo is not None)
     log("stale delete", lambda: blob.delete("muster", "a/1.json", etag=OLD))
     log("delete", lambda: blob.delete("muster", "a/1.json"))
