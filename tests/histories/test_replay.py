@@ -20,7 +20,7 @@ from tests.histories.files import GOLDEN, SUFFIX, read
 ROOT = Path(__file__).resolve().parents[2]
 EDITED = (
     "score_batch", "score_shards", "reap_leases", "consider_event", "retrain", "train_trials", "measure_drift",
-    "measure_features",
+    "measure_features", "deploy_model", "roll_back", "tend_endpoints",
 )  # fmt: skip
 FILES = sorted(GOLDEN.glob(f"*{SUFFIX}"))
 
@@ -63,6 +63,10 @@ UNSAFE = [
      '    yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)\n', ""),
     ("train_trials", "orchestrators/retrain.py", "range(trials.start, trials.stop, size)",
      "range(trials.start, trials.stop, 2)"),
+    ("deploy_model", "orchestrators/deploy.py", "    yield from _save_last_good(flow, trail, run, record, look)\n", ""),
+    ("deploy_model", "orchestrators/deploy.py", "max(APPROVAL_LOOK, policy", "max(2 * APPROVAL_LOOK, policy"),
+    ("roll_back", "orchestrators/rollback.py", "keeps_previous=True", "keeps_previous=False"),
+    ("tend_endpoints", "orchestrators/tend.py", "yield from flow.call(contracts.SET_TRAFFIC, change, tries=1)", "pass"),
 ]  # fmt: skip
 SAFE = [
     ("retrain", "orchestrators/retrain.py", 'flow.status("registering",', 'flow.status("promoting",'),
@@ -70,6 +74,9 @@ SAFE = [
     ("score_shards", "orchestrators/score.py", "_run_jobs if batch.shares_machine else _run_job\n",
      "_run_job if not batch.shares_machine else _run_jobs\n"),
     ("reap_leases", "orchestrators/upkeep.py", "failed: list[str] = []", "failed: list[str] = list()"),
+    ("deploy_model", "orchestrators/deploy.py", 'flow.status("committing",', 'flow.status("ending",'),
+    ("roll_back", "orchestrators/rollback.py", 'flow.status("holding",', 'flow.status("taking",'),
+    ("tend_endpoints", "orchestrators/tend.py", "failed = list(found.failed)", "failed = [*found.failed]"),
     ("measure_drift", "orchestrators/drift.py", 'flow.status("measuring",', 'flow.status("comparing",'),
     ("consider_event", "orchestrators/events.py", 'flow.status("decided",', 'flow.status("done",'),
 ]  # fmt: skip

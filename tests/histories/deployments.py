@@ -1,0 +1,132 @@
+"""Record the histories of deployments: `python -m tests.histories.deployments`. Answers are as a script says."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from shared.domain.deploy import RollBackRequest
+from shared.domain.errors import AppError, ConflictError, TransientError
+from shared.domain.serving import DeploymentState, TargetLook
+from shared.domain.tending import TendRequest
+from shared.domain.wire import Wire
+from shared.durable import contracts
+from shared.durable.contracts import Step
+from tests.crash.histories import histories_of, replay_fault
+from tests.durable.serving_day import BLUE, RUN, ServingDay, on_stage, request
+from tests.durable.stage import Stage
+from tests.histories.files import GOLDEN, SUFFIX, write
+from tests.histories.record import _distinct
+
+ROLLBACK = f"rollback-{RUN}"
+BUSY = TransientError("Updating", code="Conflict", retry_after_s=60)
+ATTACHING = TargetLook(ready=False, attaching=True, reason="attaching")
+
+
+def _day(**changed: Any) -> ServingDay:
+    day = ServingDay(live=changed.pop("live", True))
+    for name, value in changed.items():
+        setattr(day, name, value)
+    return day
+
+
+@dataclass(frozen=True)
+class Case:
+    """`answers`: what the first calls of a step are answered instead of what is usual; `after`: what comes then."""
+
+    day: ServingDay
+    answers: Sequence[tuple[Step[Any, Any], Wire | AppError]] = ()
+    changes: dict[str, Any] = field(default_factory=dict)
+    after: Callable[[Stage, ServingDay], None] = lambda azure, day: None
+
+
+def cases() -> dict[str, Case]:
+    asked = {"approval": {"required": True}}
+    return {
+        "good": Case(_day()),
+        "approved": Case(_day(answer="approve"), changes=asked),
+        "rejected": Case(_day(answer="reject"), changes=asked),
+        "nobody-approves": Case(_day(), changes=asked),
+        "first": Case(_day(live=False, answer="approve")),
+        "errors": Case(_day(errors_at={5: 0.5})),
+        "errors-later": Case(_day(errors_at={50: 0.5}), changes={"rollout": {"keepFailed": "PT0S"}}),
+        "silent": Case(_day(silent=True)),
+        "silent-approved": Case(_day(silent=True, answer="approve")),
+        "green-failed": Case(_day(green_state=DeploymentState.FAILED)),
+        "test-failed": Case(_day(failing_probe="golden")),
+        "attached": Case(_day(), [(contracts.CHECK_TARGET, ATTACHING)]),
+        "endpoint-busy": Case(_day(), [(contracts.SET_TRAFFIC, BUSY)]),
+        "lineage": Case(_day(), [(contracts.CHECK_LINEAGE, ConflictError("another digest"))]),
+        "cancelled-while-testing": Case(_day(stop_in="run_probe")),
+        "rolled-back-while-shifting": Case(_day(stop="rollback", stop_in="record_step")),
+        "taken-back": Case(_day(), after=_roll_back),
+        "nothing-to-go-back-to": Case(_day(), after=_roll_back_in_vain),
+        "frozen": Case(
+            _day(errors_at={5: 0.5}, holds_writes=lambda change: change.weights == {BLUE.name: 100}),
+            after=_thaw,
+        ),
+        "frozen-still": Case(
+            _day(errors_at={5: 0.5}, holds_writes=lambda change: change.weights == {BLUE.name: 100}),
+            after=_roll_back,
+        ),
+        "deleted": Case(_day(), after=_roll_back_what_is_gone),
+        "lost": Case(_day(stop_in="hold_endpoint"), after=_tend),
+    }
+
+
+def _roll_back(azure: Stage, day: ServingDay) -> None:
+    asked = RollBackRequest(
+        run=ROLLBACK, deploy_run=RUN, endpoint="flights-live", platform="aks", started_by="test"
+    )
+    azure.run(contracts.ROLL_BACK, asked, ROLLBACK)
+
+
+def _roll_back_in_vain(azure: Stage, day: ServingDay) -> None:
+    del day.deployments[BLUE.name]
+    _roll_back(azure, day)
+
+
+def _roll_back_what_is_gone(azure: Stage, day: ServingDay) -> None:
+    day.exists = False
+    _roll_back(azure, day)
+
+
+def _thaw(azure: Stage, day: ServingDay) -> None:
+    day.holds_writes = lambda _: False
+    _roll_back(azure, day)
+
+
+def _tend(azure: Stage, day: ServingDay) -> None:
+    """Three passes: a lost rollout is taken back, the endpoint let go, and nothing is left to do."""
+    day.record = day.record.model_copy(
+        update={"holder": RUN, "is_saved": True, "last_good": {BLUE.name: 100}, "frozen": ""}
+    )
+    for number in range(3):
+        azure._clock.advance(timedelta(minutes=1))
+        azure.run(contracts.TEND_ENDPOINTS, TendRequest(owners_over=(RUN,)), f"tend-{number}")
+
+
+def main() -> int:
+    logging.disable(logging.CRITICAL)
+    for name, case in cases().items():
+        with on_stage(case.day) as azure:
+            for step, answer in case.answers:
+                azure.script(step, answer)
+            azure.run(contracts.DEPLOY_MODEL, request(**case.changes), RUN)
+            case.after(azure, case.day)
+            histories = _distinct(list(histories_of(azure._hub)))
+        for history in histories:
+            if fault := replay_fault(history, every_turn=True):
+                raise AssertionError(f"{name}, {history.instance}: {fault}")
+        path = GOLDEN / f"deploy-{name}{SUFFIX}"
+        write(path, histories)
+        print(f"{path.name}: {len(histories)} histories, {path.stat().st_size} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
