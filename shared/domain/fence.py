@@ -30,7 +30,7 @@ def hold(record: EndpointRecord, asked: HoldRequest) -> Hold:
     The same run asking again gets what it has. What was last good is forgotten by a run that begins, and kept by one
     that takes over: the first has to save its own before it shifts anything.
     """
-    if record.holder == asked.run:
+    if record.holder == asked.run and not (asked.resume and record.frozen):
         return Hold(granted=True, record=record)
     if asked.from_epoch is not None:
         if record.epoch != asked.from_epoch:

@@ -283,10 +283,12 @@ def test_a_map_that_cannot_be_restored_freezes_and_a_roll_back_resumes(azure: St
     assert ended.status is Status.FAILED and outcome.state is DeployState.FROZEN and outcome.commands
     assert day.record.holder == RUN and day.record.frozen and day.record.last_good == {BLUE.name: 100}
 
+    assert roll_back(azure, day).state is DeployState.FROZEN and day.record.epoch == 2
     day.holds_writes = lambda _: False
     assert roll_back(azure, day).state is DeployState.ROLLED_BACK
     assert day.traffic == {BLUE.name: 100} and day.record.live == BLUE
-    assert day.record.holder is None and not day.record.frozen and day.record.epoch == 2
+    assert day.record.holder is None and not day.record.frozen and day.record.epoch == 3
+    assert len({(entry.chain, entry.seq) for entry in azure.of(contracts.AUDIT)}) == len(day.audit)
 
 
 def roll_back(azure: Stage, day: ServingDay) -> DeployOutcome:
@@ -314,6 +316,16 @@ def test_a_committed_deployment_can_be_taken_back_once(azure: Stage, day: Servin
     again = roll_back(azure, day)
     assert again.state is DeployState.FAILED and "not what is live" in again.reason
     assert day.traffic == {BLUE.name: 100} and day.record.holder is None
+
+
+def test_a_roll_back_that_froze_is_taken_up_and_says_who_is_live(azure: Stage, day: ServingDay) -> None:
+    _run(azure, day)
+    day.holds_writes = lambda _: True
+    assert roll_back(azure, day).state is DeployState.FROZEN and day.record.last_good == {BLUE.name: 100}
+
+    day.holds_writes = lambda _: False
+    assert roll_back(azure, day).state is DeployState.ROLLED_BACK
+    assert day.traffic == {BLUE.name: 100} and day.record.live == BLUE and day.record.previous is None
 
 
 def test_a_roll_back_to_a_blue_that_is_gone_changes_nothing(azure: Stage, day: ServingDay) -> None:
