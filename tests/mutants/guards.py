@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, events, machines, runs, scoring, serving
+from tests.mutants import clusters, data, drift, edge, events, machines, runs, scoring, serving
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -14,4 +14,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *drift.MUTANTS,
     *serving.MUTANTS,
     *scoring.MUTANTS,
+    *edge.MUTANTS,
 )

@@ -17,7 +17,7 @@ def test_a_guard_is_where_the_list_says_and_so_are_its_tests(mutant: Mutant) -> 
     assert mutant.mutated(source) != source
     for test in mutant.tests:
         file, _, name = test.partition("::")
-        assert not name or name.partition("[")[0] in _tests_of(file), test
+        assert not name or name.rpartition("::")[2].partition("[")[0] in _tests_of(file), test
 
 
 def test_no_two_mutants_share_a_name() -> None:
