@@ -12,6 +12,7 @@ from localdev.runner.hub import Status
 from shared.domain.audit import verify_chain
 from shared.domain.deploy import DeployOutcome, DeployState, ProbeKind
 from shared.domain.errors import AppError, CapacityError, ConflictError, NotFoundError, TransientError
+from shared.domain.judging import Observation
 from shared.domain.serving import DeploymentState, TargetLook, TrafficChange
 from shared.durable import contracts
 from shared.durable.contracts import Step
@@ -373,6 +374,25 @@ def test_storage_that_fails_for_good_in_a_rollout_leaves_the_endpoint_held_for_u
 
     assert ended.status is Status.FAILED
     assert day.record.holder == RUN and day.record.last_good == {BLUE.name: 100}  # what upkeep restores
+
+
+def test_one_look_that_finds_no_endpoint_is_not_believed(azure: Stage, day: ServingDay) -> None:
+    looks, look = iter(range(99)), day.read_step
+
+    def blink(payload: Any) -> Observation:
+        seen = Observation.model_validate(look(payload))
+        gone = {"endpoint_exists": False, "weights": None, "green": DeploymentState.ABSENT}
+        return seen.model_copy(update=gone) if next(looks) == 3 else seen
+
+    day.read_step = blink  # type: ignore[method-assign]
+    assert _run(azure, day).state is DeployState.COMPLETED
+
+
+def test_a_rollout_that_cannot_be_recorded_is_taken_back(azure: Stage, day: ServingDay) -> None:
+    azure.script(contracts.RECORD_STEP, *[RuntimeError("no storage")] * 3)
+    outcome = _run(azure, day)
+
+    assert outcome.state is DeployState.FAILED and day.maps[-1] == {BLUE.name: 100}
 
 
 def test_traffic_that_is_split_by_somebody_else_is_not_ours_to_shift(azure: Stage, day: ServingDay) -> None:
