@@ -104,7 +104,7 @@ def as_frame(rows: Rows, card: ModelCard) -> Any:
     import pandas
 
     types = {"double": numpy.float64, "long": numpy.int64, "boolean": numpy.bool_}
-    columns = {
+    columns: dict[str, Any] = {
         column.name: numpy.array(rows.columns[column.name], types[column.type])
         if column.type in types  # a quarter of the time that a Series takes; texts it knows by itself
         else rows.columns[column.name]
