@@ -292,7 +292,10 @@ class Machine:
             self._lose_sight_of(strand)
         if not strand.over or kind_of(strand) == "agent":
             return
-        self._strands.remove(strand)
+        if not isinstance(
+            strand.error, Killed
+        ):  # else the crash takes it away, and what a user asked is asked again
+            self._strands.remove(strand)
         if self._dead or not isinstance(strand.token, Work):
             if isinstance(strand.error, Exception):
                 self.plan.trigger_failed(strand.name, strand.error)
@@ -356,9 +359,8 @@ class Machine:
     def _open(self) -> None:
         self._hub = TaskHub.open(self._hub_path, clock=self.clock, max_deliveries=1000)
         self._session = self._hub.connect("machine")
-        calls, self._restarted = self._restarted, []
-        for call in calls:
-            call()
+        while self._restarted:
+            self._restarted.pop(0)()
 
     def _crash(self) -> None:
         """SIGKILL of the whole host: its work in hand, its memory and its caches are gone; the file stays."""
@@ -367,9 +369,8 @@ class Machine:
         strands, self._strands = self._strands, []
         for strand in strands:
             strand.kill()
-        self._restarted += [
-            self._asked[s.name] for s in strands if s.name in self._asked
-        ]  # who was cut off asks again
+        cut_off = [self._asked[strand.name] for strand in strands if strand.name in self._asked]
+        self._restarted += cut_off  # users ask again
         assert self._hub is not None
         self._hub.store.close()  # before its sessions are: they must not hand anything back
         self._hub.close()
