@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from localdev.clock import Clock
 from localdev.demo import champion, flights, verify_deploy, versions
 from localdev.demo.load import Load, Target
+from localdev.demo.pace import Pace
 from localdev.demo.run import say
 from localdev.demo.world import ROOT, World, blob_service
 from shared.domain.deployment import Deployment
@@ -39,8 +40,8 @@ def main(state: Path, *, speed: float) -> int:
         _prepare(world, workload)
         world.start_app()
         clock.set_speed(speed)
-        say(f"the app is up at {world.url}; its clock runs at {speed:g} x")
-        with _Client(world, workload.target.endpoint) as client:
+        say(f"the app is up at {world.url}; its clock runs at up to {speed:g} x")
+        with _Client(world, workload.target.endpoint) as client, Pace(world, fastest=speed):
             first = _deploy(world, workload, champion.VERSION, client.start_when_live)
             better = _deploy(world, workload, versions.BETTER)
             good = client.report()

@@ -11,11 +11,12 @@ from typing import Any
 
 from localdev.demo.deploy import target_of
 from localdev.demo.load import Load
+from localdev.demo.pace import Pace
 from localdev.demo.verify_deploy import ml_client
 from tests.e2e.rollouts import BAD, OTHERS, RATES, Bad
 from tests.support.deploy_checker import accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version, rows
-from tests.support.estate import Estate, Ran
+from tests.support.estate import SPEED, Estate, Ran
 
 ML = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SHIFT = f"{ML}/traffic/write"
@@ -66,7 +67,10 @@ class Campaign:
         """Stories at the same time, while the endpoints are asked at their rates."""
         targets = [target_of(self.here.world, endpoint, RATES[endpoint]) for endpoint in endpoints]
         folder = self.folder / endpoints[0]
-        with Load(targets, rows(), folder=folder, environment=self.here.world.environment) as load:
+        with (
+            Load(targets, rows(), folder=folder, environment=self.here.world.environment) as load,
+            Pace(self.here.world, fastest=SPEED),
+        ):
             calmly(lambda: load.report(endpoints[0])["answered"] > 10, "the client's first answers")
             with ThreadPoolExecutor(len(stories)) as pool:
                 for story in [pool.submit(story) for story in stories]:
