@@ -59,8 +59,8 @@ class Campaign:
         ]
         self._together(["good"], [self._good, *lanes])
         others = [endpoint for endpoint in RATES if endpoint != "good"]
-        bad = [bad for bad in BAD if bad.endpoint in RATES and bad.endpoint != "stale-metrics"]
-        stories = [self._stale, self._late_fault, self._raced, self._deleted, self._conflicted, self._frozen]
+        bad = [bad for bad in BAD if bad.endpoint in RATES]
+        stories = [self._late_fault, self._raced, self._deleted, self._conflicted, self._frozen]
         self._together(others, [*stories, *(partial(self._bad, each) for each in bad)])
 
     def _together(self, endpoints: list[str], stories: Sequence[Callable[[], object]]) -> None:
@@ -127,12 +127,6 @@ class Campaign:
 
     def _is_asking(self, run: Ran) -> bool:
         return bool(self.here.state.get_blob_client(f"deployments/{run.id}/approval-request.json").exists())
-
-    def _stale(self) -> None:
-        """Nothing new is heard: a person is asked, and says no."""
-        run = self._begin(BAD[-1])
-        self._decide(run, "reject", number=1)
-        finish(self.here, run, PATIENCE_S)
 
     def _quiet(self) -> None:
         """Nobody calls: a person lets it go on once, and then it asks again."""

@@ -24,7 +24,7 @@ def declarations() -> list[Declaration]:
         deployment("flaky", tests={"load": {**LOAD, "maxErrorRate": 0.2}}, rollout={"minRequests": 12, "bake": "PT15M"}),
         deployment("good-then-bad", rollout={"minRequests": 12, "bake": "PT15M"}),
         deployment("no-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
-        deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "pause"}),
+        deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("quiet", rollout={**SILENT, "onInconclusive": "pause"}),
         deployment("late-fault", rollout={"steps": [10, 25, 100]}),
         deployment("raced"),
@@ -68,7 +68,7 @@ BAD = (
     Bad("flaky 5 %", "flaky", "5xx", "RolledBack", deeds={"deed": "flaky", "every": 20}),
     Bad("good then bad", "good-then-bad", "5xx", "RolledBack", deeds={"deed": "good then bad", "after": 40}),
     Bad("no metrics", "no-metrics", "", "RolledBack"),
-    Bad("stale metrics", "stale-metrics", "", "Rejected"),
+    Bad("stale metrics", "stale-metrics", "", "RolledBack"),
 )
 OTHERS = (
     Bad("poison", "late-fault", "5xx", "RolledBack", deeds={"deed": "poison"}),
