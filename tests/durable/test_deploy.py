@@ -365,6 +365,14 @@ def test_a_run_that_lost_the_endpoint_writes_nothing_more(azure: Stage, day: Ser
     assert azure.steps(contracts.BEGIN_DELETION, contracts.COMMIT_ROLLOUT) == []
 
 
+def test_a_run_that_is_fenced_before_it_shifts_deletes_nothing(azure: Stage, day: ServingDay) -> None:
+    azure.script(contracts.BEGIN_DEPLOYMENT, ConflictError("a higher epoch", code="Fenced"))
+    ended = azure.run(contracts.DEPLOY_MODEL, request(), RUN)
+
+    assert ended.status is Status.FAILED
+    assert azure.steps(contracts.BEGIN_DELETION, contracts.FREE_ENDPOINT, contracts.SET_TRAFFIC) == []
+
+
 def test_storage_that_fails_for_good_in_a_rollout_leaves_the_endpoint_held_for_upkeep(
     azure: Stage, day: ServingDay
 ) -> None:

@@ -75,11 +75,11 @@ def test_the_map_is_written_again_even_where_it_shows_already(azure: Stage, day:
         )
 
 
-def test_a_run_that_shifted_nothing_is_only_let_go(azure: Stage, day: ServingDay) -> None:
-    day.record, day.traffic = (
-        day.record.model_copy(update={"is_saved": False, "last_good": {}}),
-        {BLUE.name: 100},
-    )
+@pytest.mark.parametrize("traffic", [{BLUE.name: 100}, {}])
+def test_a_run_that_shifted_nothing_is_only_let_go(
+    azure: Stage, day: ServingDay, traffic: dict[str, int]
+) -> None:
+    day.record, day.traffic = day.record.model_copy(update={"is_saved": False, "last_good": {}}), traffic
     assert _pass(azure, RUN).freed == 1
     assert day.maps == [] and day.record.holder is None
 
@@ -99,16 +99,19 @@ def test_what_cannot_be_restored_freezes_in_the_end(azure: Stage, day: ServingDa
     assert _pass(azure, RUN) == TendReport()
 
 
-@pytest.mark.parametrize("minutes", [-1, 1])
-def test_blue_goes_after_its_hold_and_not_before(azure: Stage, day: ServingDay, minutes: int) -> None:
-    ends = azure._clock.now() - timedelta(minutes=minutes)
-    live = BLUE.model_copy(update={"name": GREEN})
+def test_blue_goes_after_its_hold_and_not_before(azure: Stage, day: ServingDay) -> None:
     day.record = EndpointRecord(
-        endpoint="flights-live", platform="aks", epoch=4, live=live, previous=BLUE, hold_until=ends + timedelta(minutes=1)
+        endpoint="flights-live", platform="aks", epoch=4, live=BLUE.model_copy(update={"name": GREEN}), previous=BLUE,
+        hold_until=azure._clock.now() + timedelta(hours=1),
     )  # fmt: skip
     day.traffic = {GREEN: 100}
-    assert _pass(azure).retired == (minutes > 0)
-    assert (BLUE.name in day.deployments) == (day.record.previous is not None) == (minutes < 0)
+    for _ in range(11):  # among them one that sweeps
+        assert _pass(azure).retired == 0
+    assert day.record.previous == BLUE and BLUE.name in day.deployments
+
+    azure._clock.advance(timedelta(hours=1))
+    assert _pass(azure).retired == 1
+    assert day.record.previous is None and day.deployments.keys() == {GREEN}
 
 
 def test_a_failed_green_goes_when_its_time_is_over(azure: Stage, day: ServingDay) -> None:
@@ -175,5 +178,5 @@ def test_what_was_last_good_is_the_holder_s_own_or_the_one_s_he_took_over_from()
     assert not fence.hold(taken, _asked("b", from_epoch=1)).granted
 
     freed = fence.free(taken, FreeRequest(endpoint="e", run=TENDER, epoch=2, at=BEGAN))
-    fresh = fence.hold(freed, _asked("b")).record
+    fresh = fence.hold(freed.model_copy(update={"last_good": {"old": 100}}), _asked("b")).record
     assert (fresh.last_good, fresh.is_saved, fresh.held_for) == ({}, False, "")

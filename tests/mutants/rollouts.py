@@ -70,7 +70,7 @@ MUTANTS = (
         file="orchestrators/deploy.py",
         old="    if isinstance(error, ConflictError) and error.code == FENCED:\n",
         new="    if False:\n",
-        tests=(f"{_DEPLOY}::test_a_run_that_lost_the_endpoint_writes_nothing_more",),
+        tests=(f"{_DEPLOY}::test_a_run_that_is_fenced_before_it_shifts_deletes_nothing",),
     ),
     Mutant(
         name="endpoint-held-until-restored",
