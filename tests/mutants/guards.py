@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, edge, events, machines, runs, scoring, serving
+from tests.mutants import clusters, data, drift, edge, events, machines, rollouts, runs, scoring, serving
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -13,6 +13,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *events.MUTANTS,
     *drift.MUTANTS,
     *serving.MUTANTS,
+    *rollouts.MUTANTS,
     *scoring.MUTANTS,
     *edge.MUTANTS,
 )
