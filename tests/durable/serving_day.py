@@ -10,13 +10,16 @@ from typing import Any, Literal
 import yaml
 
 from shared.domain import fence, tending
+from shared.domain.audit import verify_chain
 from shared.domain.deploy import (
     Approval,
     ApprovalLook,
     ApprovalRequest,
     CommitRequest,
     DeploymentRef,
+    DeployOutcome,
     DeployRequest,
+    DeployState,
     EndpointRecord,
     FreeRequest,
     Hold,
@@ -50,6 +53,7 @@ from shared.domain.serving import (
 from shared.domain.tending import Chore, Chores
 from shared.domain.wire import Wire
 from shared.domain.workload import parse_workload
+from shared.durable import contracts
 from tests.durable.night import Night
 from tests.durable.stage import Stage, stage
 
@@ -303,3 +307,23 @@ def on_stage(day: ServingDay) -> Iterator[Stage]:
     with stage(day) as made:
         day.now = made._clock.now
         yield made
+
+
+def end_of(azure: Stage, day: ServingDay, **changes: Any) -> DeployOutcome:
+    """What the run put on record as its end, however it was: maps were whole, nothing is left that is not named."""
+    asked = request(**changes)
+    was_live = day.record.live is not None
+    azure.run(contracts.DEPLOY_MODEL, asked, RUN)
+    (outcome,) = azure.of(contracts.RECORD_DEPLOYMENT)
+    assert verify_chain(day.audit) == []
+    assert all(sum(each.values()) == 100 for each in day.maps if each or was_live)
+    history = azure.history(RUN)
+    assert len(history.events) < 2000 and history.largest_payload < 16 * 1024
+    if outcome.state is not DeployState.FROZEN:
+        assert day.record.holder is None
+    if outcome.state not in (DeployState.FROZEN, DeployState.COMPLETED):
+        assert day.traffic == ({BLUE.name: 100} if was_live else {})
+        assert day.record.live == (BLUE if was_live else None)
+        kept = {each.deployment.name for each in day.record.kept}
+        assert day.deployments.keys() - kept == ({BLUE.name} if was_live else set())
+    return outcome

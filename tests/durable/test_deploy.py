@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from localdev.runner.hub import Status
-from shared.domain.audit import verify_chain
-from shared.domain.deploy import DeployOutcome, DeployState, ProbeKind
+from shared.domain.deploy import DeployState, ProbeKind
 from shared.domain.errors import AppError, CapacityError, ConflictError, NotFoundError, TransientError
 from shared.domain.judging import Observation
 from shared.domain.serving import DeploymentState, TargetLook, TrafficChange
 from shared.durable import contracts
 from shared.durable.contracts import Step
-from tests.durable.serving_day import BLUE, RUN, ServingDay, on_stage, request
+from tests.durable.serving_day import BLUE, RUN, ServingDay, end_of, on_stage, request
 from tests.durable.stage import Stage
 
 GREEN = request().green
@@ -34,28 +33,8 @@ def azure(day: ServingDay) -> Iterator[Stage]:
         yield made
 
 
-def _run(azure: Stage, day: ServingDay, **changes: Any) -> DeployOutcome:
-    """What the run put on record as its end, however it was: maps were whole, nothing is left that is not named."""
-    asked = request(**changes)
-    was_live = day.record.live is not None
-    azure.run(contracts.DEPLOY_MODEL, asked, RUN)
-    (outcome,) = azure.of(contracts.RECORD_DEPLOYMENT)
-    assert verify_chain(day.audit) == []
-    assert all(sum(each.values()) == 100 for each in day.maps if each or was_live)
-    history = azure.history(RUN)
-    assert len(history.events) < 2000 and history.largest_payload < 16 * 1024
-    if outcome.state is not DeployState.FROZEN:
-        assert day.record.holder is None
-    if outcome.state not in (DeployState.FROZEN, DeployState.COMPLETED):
-        assert day.traffic == ({BLUE.name: 100} if was_live else {})
-        assert day.record.live == (BLUE if was_live else None)
-        kept = {each.deployment.name for each in day.record.kept}
-        assert day.deployments.keys() - kept == ({BLUE.name} if was_live else set())
-    return outcome
-
-
 def test_a_good_model_takes_over_step_by_step(azure: Stage, day: ServingDay) -> None:
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.COMPLETED and day.maps == STEPS
     assert (outcome.live, outcome.previous) == (f"{GREEN}@m:2", str(BLUE))
@@ -66,7 +45,7 @@ def test_a_good_model_takes_over_step_by_step(azure: Stage, day: ServingDay) -> 
 
 
 def test_the_last_good_map_is_on_record_before_anything_is_shifted(azure: Stage, day: ServingDay) -> None:
-    _run(azure, day)
+    end_of(azure, day)
 
     order = azure.steps(contracts.HOLD_ENDPOINT, contracts.SAVE_LAST_GOOD, contracts.BEGIN_DEPLOYMENT,
                         contracts.RUN_PROBE, contracts.SET_TRAFFIC, contracts.COMMIT_ROLLOUT)  # fmt: skip
@@ -79,7 +58,7 @@ def test_the_last_good_map_is_on_record_before_anything_is_shifted(azure: Stage,
 
 def test_errors_in_the_first_step_bring_blue_back_within_one_look(azure: Stage, day: ServingDay) -> None:
     day.errors_at = {5: 0.03}
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.ROLLED_BACK and "5xx" in outcome.reason
     assert day.maps == [STEPS[0], {BLUE.name: 100}]
@@ -90,13 +69,13 @@ def test_errors_in_the_first_step_bring_blue_back_within_one_look(azure: Stage, 
 
 def test_a_model_that_goes_bad_later_is_taken_back_from_there(azure: Stage, day: ServingDay) -> None:
     day.errors_at = {50: 0.2}
-    assert _run(azure, day).state is DeployState.ROLLED_BACK
+    assert end_of(azure, day).state is DeployState.ROLLED_BACK
     assert day.maps == [*STEPS[:2], {BLUE.name: 100}]
 
 
 def test_nothing_is_promoted_on_silence_unless_a_person_says_so(azure: Stage, day: ServingDay) -> None:
     day.silent = True
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.ROLLED_BACK and day.maps == [STEPS[0], {BLUE.name: 100}]
     (asked,) = azure.of(contracts.ASK_APPROVAL)
@@ -110,12 +89,12 @@ def test_a_person_decides_what_the_judge_cannot(
     azure: Stage, day: ServingDay, answer: Any, state: DeployState
 ) -> None:
     day.silent, day.answer = True, answer
-    assert _run(azure, day).state is state
+    assert end_of(azure, day).state is state
 
 
 def test_a_green_that_fails_never_gets_traffic_and_is_removed(azure: Stage, day: ServingDay) -> None:
     day.green_state = DeploymentState.FAILED
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.FAILED and day.maps == []
     assert "ImageBuildFailure" in outcome.reason and "no such package" in outcome.reason and outcome.remedy
@@ -123,7 +102,7 @@ def test_a_green_that_fails_never_gets_traffic_and_is_removed(azure: Stage, day:
 
 def test_a_green_that_is_never_ready_is_cut_at_the_stage_deadline(azure: Stage, day: ServingDay) -> None:
     day.green_state = DeploymentState.CREATING
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.FAILED and "not ready by" in outcome.reason and day.maps == []
     looks = azure.when(contracts.OBSERVE_DEPLOYMENT)
@@ -133,13 +112,13 @@ def test_a_green_that_is_never_ready_is_cut_at_the_stage_deadline(azure: Stage, 
 @pytest.mark.parametrize("kind", list(ProbeKind))
 def test_a_green_that_fails_a_test_never_gets_traffic(azure: Stage, day: ServingDay, kind: ProbeKind) -> None:
     day.failing_probe = kind
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.FAILED and f"{kind} test" in outcome.reason and day.maps == []
 
 
 def test_an_absent_approver_means_no(azure: Stage, day: ServingDay) -> None:
-    outcome = _run(azure, day, approval={"required": True, "timeout": "PT2H"})
+    outcome = end_of(azure, day, approval={"required": True, "timeout": "PT2H"})
 
     assert outcome.state is DeployState.REJECTED and "nobody approved" in outcome.reason and day.maps == []
     assert outcome.usd == pytest.approx(0.2 * 2, rel=0.1)  # green waited too, and then went
@@ -152,7 +131,7 @@ def test_an_approver_is_heard_and_named(
     azure: Stage, day: ServingDay, answer: Any, state: DeployState
 ) -> None:
     day.answer = answer
-    outcome = _run(azure, day, approval={"required": True})
+    outcome = end_of(azure, day, approval={"required": True})
 
     assert outcome.state is state and bool(day.maps) == (answer == "approve")
     assert "bob" in {entry.who for entry in azure.of(contracts.AUDIT)}
@@ -161,7 +140,7 @@ def test_an_approver_is_heard_and_named(
 def test_the_first_deployment_of_an_endpoint_needs_a_person_whatever_policy_says() -> None:
     day = ServingDay(live=False)
     with on_stage(day) as azure:
-        assert _run(azure, day).state is DeployState.REJECTED and day.maps == []
+        assert end_of(azure, day).state is DeployState.REJECTED and day.maps == []
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.5])
@@ -169,14 +148,14 @@ def test_a_first_deployment_takes_all_or_is_taken_away(errors: float) -> None:
     day = ServingDay(live=False)
     day.answer, day.errors_at = "approve", {100: errors}
     with on_stage(day) as azure:
-        outcome = _run(azure, day)
+        outcome = end_of(azure, day)
 
     assert outcome.state is (DeployState.ROLLED_BACK if errors else DeployState.COMPLETED)
     assert day.maps == ([{GREEN: 100}, {}] if errors else [{GREEN: 100}])
 
 
 def test_what_the_budget_does_not_pay_for_is_never_created(azure: Stage, day: ServingDay) -> None:
-    outcome = _run(azure, day, limits={"deadline": "PT6H", "budgetUsd": 1.0})
+    outcome = end_of(azure, day, limits={"deadline": "PT6H", "budgetUsd": 1.0})
 
     assert outcome.state is DeployState.FAILED and "budget" in outcome.reason
     assert azure.of(contracts.BEGIN_DEPLOYMENT) == []
@@ -208,13 +187,13 @@ def test_whatever_fails_before_traffic_leaves_nothing(
     azure: Stage, day: ServingDay, step: Step[Any, Any], error: Exception
 ) -> None:
     azure.script(step, *[error] * 3)
-    assert _run(azure, day, approval={"required": True}).state is DeployState.FAILED
+    assert end_of(azure, day, approval={"required": True}).state is DeployState.FAILED
     assert day.maps == []
 
 
 def test_a_target_that_is_being_attached_is_waited_for(azure: Stage, day: ServingDay) -> None:
     azure.script(contracts.CHECK_TARGET, TargetLook(ready=False, attaching=True, reason="attaching"))
-    assert _run(azure, day).state is DeployState.COMPLETED
+    assert end_of(azure, day).state is DeployState.COMPLETED
 
 
 WAITS = (
@@ -229,7 +208,7 @@ def test_it_can_be_stopped_at_any_point(
     azure: Stage, day: ServingDay, step: Step[Any, Any], stop: str
 ) -> None:
     day.answer, day.stop, day.stop_in = "approve", stop, step.name
-    outcome = _run(azure, day, approval={"required": True})
+    outcome = end_of(azure, day, approval={"required": True})
 
     assert outcome.state is (DeployState.CANCELLED if stop == "cancel" else DeployState.ROLLED_BACK)
     assert len(day.maps) <= 3 and (not day.maps or day.maps[-1] == {BLUE.name: 100})
@@ -261,7 +240,7 @@ def test_a_busy_endpoint_is_asked_again_after_a_minute(azure: Stage, day: Servin
     day.holds_writes = lambda _: next(refused, False)
     azure.script(contracts.SET_TRAFFIC, busy)
 
-    assert _run(azure, day).state is DeployState.COMPLETED and day.maps == STEPS
+    assert end_of(azure, day).state is DeployState.COMPLETED and day.maps == STEPS
     first, second, *_ = azure.when(contracts.SET_TRAFFIC)
     assert second - first >= timedelta(seconds=60)
 
@@ -272,84 +251,7 @@ def test_a_write_that_was_lost_is_written_again_and_a_lagging_read_is_waited_for
     lost = iter([True, False])
     day.lag, day.holds_writes = 2, lambda _: next(lost, False)
 
-    assert _run(azure, day).state is DeployState.COMPLETED and day.maps == STEPS
-
-
-def test_a_map_that_cannot_be_restored_freezes_and_a_roll_back_resumes(azure: Stage, day: ServingDay) -> None:
-    day.errors_at = {5: 0.5}
-    day.holds_writes = lambda change: BLUE.name in change.weights and change.weights[BLUE.name] == 100
-    ended = azure.run(contracts.DEPLOY_MODEL, request(), RUN)
-    (outcome,) = azure.of(contracts.RECORD_DEPLOYMENT)
-
-    assert ended.status is Status.FAILED and outcome.state is DeployState.FROZEN and outcome.commands
-    assert day.record.holder == RUN and day.record.frozen and day.record.last_good == {BLUE.name: 100}
-
-    assert roll_back(azure, day).state is DeployState.FROZEN and day.record.epoch == 2
-    day.holds_writes = lambda _: False
-    assert roll_back(azure, day).state is DeployState.ROLLED_BACK
-    assert day.traffic == {BLUE.name: 100} and day.record.live == BLUE
-    assert day.record.holder is None and not day.record.frozen and day.record.epoch == 3
-    assert len({(entry.chain, entry.seq) for entry in azure.of(contracts.AUDIT)}) == len(day.audit)
-
-
-def roll_back(azure: Stage, day: ServingDay) -> DeployOutcome:
-    from shared.domain.deploy import RollBackRequest
-
-    run = f"rollback-{RUN}"
-    asked = RollBackRequest(
-        run=run,
-        deploy_run=RUN,
-        endpoint="flights-live",
-        platform="aks",
-        started_by="http:bob",
-        reason="too slow",
-    )
-    azure.run(contracts.ROLL_BACK, asked, run)
-    return azure.of(contracts.RECORD_DEPLOYMENT)[-1]
-
-
-def test_a_committed_deployment_can_be_taken_back_once(azure: Stage, day: ServingDay) -> None:
-    _run(azure, day)
-    assert roll_back(azure, day).state is DeployState.ROLLED_BACK
-    assert day.traffic == {BLUE.name: 100} and day.record.live == BLUE and day.record.previous is None
-    assert [each.deployment.name for each in day.record.kept] == [GREEN]
-
-    again = roll_back(azure, day)
-    assert again.state is DeployState.FAILED and "not what is live" in again.reason
-    assert day.traffic == {BLUE.name: 100} and day.record.holder is None
-
-
-def test_a_roll_back_that_froze_is_taken_up_and_says_who_is_live(azure: Stage, day: ServingDay) -> None:
-    _run(azure, day)
-    day.holds_writes = lambda _: True
-    assert roll_back(azure, day).state is DeployState.FROZEN and day.record.last_good == {BLUE.name: 100}
-
-    day.holds_writes = lambda _: False
-    assert roll_back(azure, day).state is DeployState.ROLLED_BACK
-    assert day.traffic == {BLUE.name: 100} and day.record.live == BLUE and day.record.previous is None
-
-
-def test_a_roll_back_to_a_blue_that_is_gone_changes_nothing(azure: Stage, day: ServingDay) -> None:
-    _run(azure, day)
-    del day.deployments[BLUE.name]
-
-    assert roll_back(azure, day).state is DeployState.FAILED
-    assert day.traffic == {GREEN: 100} and day.record.live and day.record.live.name == GREEN
-
-
-def test_an_endpoint_deleted_underneath_freezes_and_is_forgotten_by_a_roll_back(
-    azure: Stage, day: ServingDay
-) -> None:
-    def vanish(change: TrafficChange) -> bool:
-        day.exists, day.traffic, day.deployments = change.weights.get(GREEN) != 50, {}, {}
-        return not day.exists
-
-    day.holds_writes = lambda change: change.weights.get(GREEN) == 50 and vanish(change)
-    azure.run(contracts.DEPLOY_MODEL, request(), RUN)
-    assert azure.of(contracts.RECORD_DEPLOYMENT)[0].state is DeployState.FROZEN
-
-    assert roll_back(azure, day).state is DeployState.ROLLED_BACK
-    assert day.record.live is None and day.record.holder is None
+    assert end_of(azure, day).state is DeployState.COMPLETED and day.maps == STEPS
 
 
 def test_a_run_that_lost_the_endpoint_writes_nothing_more(azure: Stage, day: ServingDay) -> None:
@@ -393,12 +295,12 @@ def test_one_look_that_finds_no_endpoint_is_not_believed(azure: Stage, day: Serv
         return seen.model_copy(update=gone) if next(looks) == 3 else seen
 
     day.read_step = blink  # type: ignore[method-assign]
-    assert _run(azure, day).state is DeployState.COMPLETED
+    assert end_of(azure, day).state is DeployState.COMPLETED
 
 
 def test_a_rollout_that_cannot_be_recorded_is_taken_back(azure: Stage, day: ServingDay) -> None:
     azure.script(contracts.RECORD_STEP, *[RuntimeError("no storage")] * 3)
-    outcome = _run(azure, day)
+    outcome = end_of(azure, day)
 
     assert outcome.state is DeployState.FAILED and day.maps[-1] == {BLUE.name: 100}
 
@@ -416,13 +318,13 @@ def test_what_an_earlier_deployment_held_back_goes_when_a_new_one_begins(
     azure: Stage, day: ServingDay
 ) -> None:
     day.deployments["dolder"] = DeploymentState.READY
-    assert _run(azure, day).state is DeployState.COMPLETED
+    assert end_of(azure, day).state is DeployState.COMPLETED
     assert day.deployments.keys() == {BLUE.name, GREEN}
 
 
 def test_the_run_ends_at_its_deadline_with_blue_as_it_was(azure: Stage, day: ServingDay) -> None:
     day.silent = True
-    outcome = _run(azure, day, limits={"deadline": "PT1H"}, rollout={"inconclusiveAfter": "PT2H"})
+    outcome = end_of(azure, day, limits={"deadline": "PT1H"}, rollout={"inconclusiveAfter": "PT2H"})
 
     assert outcome.state is DeployState.ROLLED_BACK
     assert outcome.ended and outcome.started and outcome.ended - outcome.started < timedelta(minutes=70)
@@ -430,7 +332,7 @@ def test_the_run_ends_at_its_deadline_with_blue_as_it_was(azure: Stage, day: Ser
 
 def test_everything_that_changed_has_an_audit_record(azure: Stage, day: ServingDay) -> None:
     day.errors_at = {50: 0.5}
-    _run(azure, day, rollout={"keepFailed": "PT0S"})
+    end_of(azure, day, rollout={"keepFailed": "PT0S"})
 
     told = [(entry.what, entry.before, entry.after) for entry in azure.of(contracts.AUDIT)]
     whats = [what for what, _, _ in told]
@@ -443,4 +345,4 @@ def test_everything_that_changed_has_an_audit_record(azure: Stage, day: ServingD
 def test_a_notice_that_nobody_takes_stops_nothing(azure: Stage, day: ServingDay) -> None:
     error: AppError = TransientError("no topic", retry_after_s=5)
     azure.script(contracts.PUBLISH_NOTICE, *[error] * 9)
-    assert _run(azure, day).state is DeployState.COMPLETED
+    assert end_of(azure, day).state is DeployState.COMPLETED

@@ -12,9 +12,8 @@ from localdev.runner.hub import TaskHub
 from shared.domain.deploy import DeployState
 from shared.domain.wire import Wire
 from shared.durable import contracts
-from tests.durable.serving_day import BLUE, RUN, ServingDay, request
+from tests.durable.serving_day import BLUE, RUN, ServingDay, on_stage, request
 from tests.durable.stage import Stage
-from tests.durable.test_deploy import on_stage
 
 NAMES = ("wake", "approve", "Approval", "resume-1", "cancel", "rollback")
 WORDS: tuple[Any, ...] = (
