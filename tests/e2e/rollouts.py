@@ -26,7 +26,7 @@ def declarations() -> list[Declaration]:
         deployment("no-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("quiet", rollout={**SILENT, "onInconclusive": "pause"}),
-        deployment("late-fault", rollout={"steps": [10, 25, 100]}),
+        deployment("late-fault", rollout={"steps": [10, 25, 100], "keepFailed": "PT12H"}),
         deployment("raced"),
         deployment("deleted"),
         deployment("conflicted"),
@@ -35,7 +35,7 @@ def declarations() -> list[Declaration]:
 
 
 RATES = {
-    "good": 50.0, "drifted": 6.0, "flaky": 8.0, "good-then-bad": 8.0, "no-metrics": 1.0, "stale-metrics": 1.0,
+    "good": 50.0, "drifted": 14.0, "flaky": 12.0, "good-then-bad": 10.0, "no-metrics": 1.0, "stale-metrics": 1.0,
     "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 8.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""
