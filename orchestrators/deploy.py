@@ -316,7 +316,9 @@ def _give_up(flow: Flow, trail: AuditTrail, run: Deploying, error: Exception) ->
         is_gone = yield from delete(
             flow, trail, run, run.request.green, owner=run.request.run, why=reason[:300]
         )
-        run.stopped = flow.now if is_gone else None
+        if is_gone:
+            run.stopped = flow.now
+            flow.status(billing_since=None, usd_per_hour=0.0)
     yield from _free(flow, trail, run)
     return run.outcome(_STATES.get(type(error), DeployState.FAILED), reason, flow.now)
 
