@@ -86,11 +86,11 @@ def _record(world: World, workload: Deployment, outcomes: Reports) -> list[Check
     endpoint = workload.target.endpoint
     found = _json(world, f"endpoints/{endpoint}.json")
     kept = [each["deployment"]["name"] for each in found["kept"]]
+    live, wanted = found["live"]["model"], f"{workload.model.name}:{versions.BETTER}"
     bad = green(outcomes[versions.CARELESS])
     there = sorted(each.name for each in ml_client(world).online_deployments.list(endpoint))
     return [
-        Check("the record has the better version live", found["live"]["model"] == f"{workload.model.name}:{versions.BETTER}",
-              found["live"]["model"]),
+        Check("the record has the better version live", live == wanted, live),
         Check("the bad version is kept aside at 0 % to be looked at", kept == [bad], ", ".join(kept) or "nothing"),
         Check("nothing else is left at the endpoint", there == sorted([found["live"]["name"], bad]), ", ".join(there)),
         Check("nobody holds the endpoint", found["holder"] is None and not found["frozen"], str(found["holder"])),
