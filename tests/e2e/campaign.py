@@ -53,8 +53,7 @@ class Campaign:
     def run(self) -> None:
         """First the good model under a heavy load, beside those that get no traffic; then all the others."""
         lanes: list[Callable[[], object]] = [
-            partial(self._lane, "lane-a"),
-            partial(self._lane, "lane-b"),
+            *(partial(self._lane, f"lane-{letter}") for letter in "abc"),
             self._quiet,
         ]
         self._together(["good"], [self._good, *lanes])
