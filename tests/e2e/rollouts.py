@@ -36,7 +36,7 @@ def declarations() -> list[Declaration]:
 
 
 RATES = {
-    "good": 50.0, "drifted": 14.0, "flaky": 12.0, "good-then-bad": 10.0, "no-metrics": 1.0, "stale-metrics": 1.0,
+    "good": 50.0, "drifted": 20.0, "flaky": 14.0, "good-then-bad": 14.0, "no-metrics": 1.0, "stale-metrics": 1.0,
     "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 8.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""
