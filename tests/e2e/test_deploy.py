@@ -17,6 +17,7 @@ from shared.domain.names import deployment_name
 from tests.e2e.campaign import Campaign
 from tests.e2e.rollouts import BAD, OTHERS, Bad, declarations
 from tests.support.checker import violations
+from tests.support.cloud import forget
 from tests.support.deploy_checker import DEPLOYMENT, accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version
 from tests.support.estate import Estate, Ran, estate, wait
@@ -29,11 +30,15 @@ RESTORED_WITHIN = timedelta(minutes=2)
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
     """Every endpoint's story, told to its end."""
     place = tmp_path_factory.mktemp("deploy")
-    with mock.patch.dict(os.environ), estate(place, declarations()) as here:
-        campaign = Campaign(here, place / "client")
-        campaign.go_live([declared["name"] for declared in declarations()])
-        campaign.run()
-        yield campaign
+    forget()  # clients of another world
+    try:
+        with mock.patch.dict(os.environ), estate(place, declarations()) as here:
+            campaign = Campaign(here, place / "client")
+            campaign.go_live([declared["name"] for declared in declarations()])
+            campaign.run()
+            yield campaign
+    finally:
+        forget()
 
 
 @pytest.fixture
