@@ -16,7 +16,8 @@ CAREFUL = {"required": True, "timeout": "PT1H"}
 def declarations() -> list[Declaration]:
     return [
         deployment(
-            "good", approval=CAREFUL, rollout={"steps": [5, 25, 50, 100], "minRequests": 20}, **QUICK,
+            "good", approval=CAREFUL, rollout={"steps": [5, 25, 50, 100], "minRequests": 20},
+            resources={"instances": 2, "requestTimeout": "PT20S"}, **QUICK,
         ),
         deployment("lane-a", resources={"requestTimeout": "PT10S"}, **QUICK),
         deployment("lane-b"),
