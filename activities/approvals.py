@@ -67,7 +67,7 @@ def read_step(query: StepQuery) -> Observation:
     metrics = _metrics(query, now)
     return Observation(
         now=now,
-        weights=look.traffic if look and look.exists else None,
+        weights=look.map_in_force if look else None,
         endpoint_exists=look is None or look.exists,
         green=_state(look, query.green),
         blue=_state(look, query.blue) if query.blue else DeploymentState.READY,

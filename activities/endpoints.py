@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime
+from functools import partial
 
 from shared.azure import arm
 from shared.azure import endpoint_records as records
@@ -17,7 +19,7 @@ from shared.domain.deploy import (
     HoldRequest,
     LastGood,
 )
-from shared.domain.errors import AppError
+from shared.domain.errors import AppError, TransientError
 from shared.domain.lease import Operation
 from shared.domain.serving import Deletion, DeletionRequest, TrafficChange
 from shared.domain.tending import Chore, Chores, TendRequest
@@ -26,6 +28,10 @@ from shared.durable.blueprint import activity
 from shared.platforms import platform
 
 logger = logging.getLogger(__name__)
+
+WRITE_WITHIN_S = (
+    30.0  # of the look at the record: in a second or two it is written, or its worker was out of sight
+)
 
 
 @activity(contracts.HOLD_ENDPOINT)
@@ -85,11 +91,23 @@ def _commands(record: EndpointRecord) -> tuple[str, ...]:
 def set_traffic(change: TrafficChange) -> Operation:
     """Write the whole map, if the record still says that this run holds the endpoint. Raises ConflictError, code Fenced.
 
-    The platform asks the endpoint's own tag besides: between the two, a writer that woke up late has no way through but
-    one request long.
+    The platform asks the endpoint's own tag besides. A worker that was out of sight in between writes nothing: another
+    has written for it long ago, and the rollout, or the run, may be elsewhere. Raises TransientError, code Late, then.
     """
+    began = time.monotonic()
     fence.check_holder(records.read(change.endpoint), change.run, change.epoch)
-    return platform(change.platform).serving.set_traffic(change)
+    confirm = partial(_check_in_time, change.endpoint, began)
+    return platform(change.platform).serving.set_traffic(change, confirm=confirm)
+
+
+def _check_in_time(endpoint: str, began: float) -> None:
+    late_s = time.monotonic() - began
+    if late_s > WRITE_WITHIN_S:
+        raise TransientError(
+            f"the map of {endpoint} was not written: it was decided {late_s:.0f} s ago",
+            code="Late",
+            retry_after_s=5,
+        )
 
 
 @activity(contracts.LIST_LOST_ROLLOUTS)

@@ -7,7 +7,7 @@ before each write, and by reading back what was written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from node import package
@@ -28,6 +28,7 @@ from shared.domain.serving import (
     ServingMetrics,
     Target,
     TrafficChange,
+    at_any_time,
     serving,
 )
 
@@ -125,7 +126,7 @@ class OnlineServer:
         code, message = ml_deployments.failure_of(seen.body)
         return look.model_copy(update={"code": code, "message": message})
 
-    def set_traffic(self, change: TrafficChange) -> Operation:
+    def set_traffic(self, change: TrafficChange, *, confirm: Callable[[], None] = at_any_time) -> Operation:
         """Look at endpoint and deployments, then write the map and the epoch together.
 
         What is read right after a change may be what was before it: the map is written again rather than believed.
@@ -138,6 +139,7 @@ class OnlineServer:
             return Operation(poll_after_s=seen.poll_after_s(TRAFFIC_POLL_S))
         _check_ready(name, wanted, ml_deployments.list_deployments(name))
         body = ml_endpoints.traffic_body(seen.body, epoch=change.epoch, traffic=wanted)
+        confirm()
         sent = ml_endpoints.begin_put(name, body)
         _log("traffic sent", name, change.run, change.epoch, sent, weights=wanted)
         return Operation(poll_after_s=sent.poll_after_s(TRAFFIC_POLL_S))

@@ -65,6 +65,10 @@ def is_whole(weights: Mapping[str, int]) -> bool:
     return all(0 <= weight <= 100 for weight in weights.values()) and sum(weights.values()) == 100
 
 
+def at_any_time() -> None:
+    """A write that nobody has anything against."""
+
+
 def serving(weights: Mapping[str, int]) -> dict[str, int]:
     """Only those that have traffic: maps that differ by zeros are the same map."""
     return {name: weight for name, weight in sorted(weights.items()) if weight}
@@ -122,6 +126,11 @@ class EndpointLook(Wire):
     deployments: tuple[DeploymentLook, ...] = ()
     tags: dict[str, str] = {}
     poll_after_s: float = 15.0
+
+    @property
+    def map_in_force(self) -> dict[str, int] | None:
+        """The map, where it can be believed: during a change an endpoint may show what was before, or never will be."""
+        return self.traffic if self.exists and self.state not in ("Creating", "Updating") else None
 
     def of(self, deployment: str) -> DeploymentLook:
         found = (look for look in self.deployments if look.name == deployment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from shared.domain.serving import (
     Target,
     TargetLook,
     TrafficChange,
+    at_any_time,
 )
 
 
@@ -94,10 +95,11 @@ class Server(Protocol):
     def observe_deployment(self, plan: DeploymentPlan) -> DeploymentLook:
         """One look. What is there under the name and is not of this plan's run counts as ABSENT."""
 
-    def set_traffic(self, change: TrafficChange) -> Operation:
+    def set_traffic(self, change: TrafficChange, *, confirm: Callable[[], None] = at_any_time) -> Operation:
         """Write the whole map. A name that has weight must be READY; what has none is left out of what is written.
 
-        Nothing is sent where the endpoint shows the map and the epoch already.
+        Nothing is sent where the endpoint shows the map and the epoch already. `confirm` is called right before the
+        write, and raises if it must not be made any more.
         """
 
     def read_logs(self, endpoint: str, deployment: str, tail: int = 200) -> str:

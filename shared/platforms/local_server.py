@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from shared.domain.serving import (
     Target,
     TargetLook,
     TrafficChange,
+    at_any_time,
     serving,
 )
 from shared.platforms import local_files, local_metrics, local_router
@@ -125,12 +126,13 @@ class LocalServer:
             return DeploymentLook(name=plan.name, state=DeploymentState.ABSENT, poll_after_s=POLL_S)
         return _look(place, _told(folder).get("traffic", {}))
 
-    def set_traffic(self, change: TrafficChange) -> Operation:
+    def set_traffic(self, change: TrafficChange, *, confirm: Callable[[], None] = at_any_time) -> Operation:
         with self._own(change.endpoint, change.epoch) as folder:
             told, wanted = _told(folder), serving(change.weights)
             for name in wanted:
                 _check_ready(change.endpoint, _look(_place(folder, name), {}))
             if (serving(told["traffic"]), told["tags"][TAG_EPOCH]) != (wanted, str(change.epoch)):
+                confirm()
                 told["traffic"], told["tags"][TAG_EPOCH] = wanted, str(change.epoch)
                 local_files.replace(folder / "endpoint.json", told)
                 logger.info(

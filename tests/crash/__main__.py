@@ -86,7 +86,7 @@ def every_single(runner: Runner, scenarios: Iterable[str]) -> list[Task]:
         found += singles(runner, scenario, every_point=scenario == "plain")
         if scenario in ("plain", "two-machines"):
             found += [*agent_deaths(runner, scenario), *stalls(runner, scenario)]
-        if scenario == "rollout-good":
+        if scenario in ("rollout-good", "rollout-bad"):
             found += stalls(runner, scenario)
     return found
 

@@ -67,6 +67,9 @@ class Deployment(Scenario):
     run: str = RUN
     horizon: timedelta = timedelta(hours=12)
     presets: tuple[str, ...] = PRESETS
+    stall_s: float = (
+        400.0  # into the next step, or the time after the run in which green or blue still stands by
+    )
 
     def __post_init__(self) -> None:
         asked = (("trigger tick | *", _ask), (f"activity ask_approval of {RUN} | PUT *", _approve))
@@ -208,7 +211,8 @@ def _only_the_approved(machine: Machine, maps: list[dict[str, Any]]) -> Iterator
         or said["by"] == asked["requested_by"]
     ):
         yield f"I8 {GREEN} has traffic, asked was {asked}, said was {said}"
-    elif datetime.fromisoformat(said["at"]).timestamp() > first["at"]:
+        return
+    if datetime.fromisoformat(said["at"]).timestamp() > first["at"]:
         yield f"I8 {GREEN} had traffic before it was approved"
     for event in _deployed(machine):
         if (

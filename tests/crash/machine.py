@@ -34,7 +34,6 @@ from tests.crash.wire import no_answer
 
 RESTART_S, USER_TRIES_AGAIN_S = 5.0, 20.0
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
-LONG_STALL_S = 1800.0
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
 _STEPS = 200_000
 
@@ -176,7 +175,7 @@ class Machine:
     def _wait(self, strand: Strand) -> None:
         if strand in self._stalling:
             self._stalling.remove(strand)
-            strand.wake = self.clock.time() + LONG_STALL_S
+            strand.wake = self.clock.time() + self.scenario.stall_s
             strand.pause()
             return
         usual = AGENT_REQUEST_S if kind_of(strand) == "agent" else APP_REQUEST_S

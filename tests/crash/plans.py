@@ -18,7 +18,7 @@ class Verdict(StrEnum):
     WORKER_DIES = "the agent's worker dies"
     AGENT_DIES = "the agent dies"
     MACHINE_LOST = "the machine is lost"
-    STALLS = "the worker is out of sight, and goes on half an hour later"
+    STALLS = "the worker is out of sight, and goes on long after"
 
 
 class Plan:

@@ -39,6 +39,7 @@ class Scenario:
     quotas: Mapping[str, int] = field(default_factory=dict)  # region -> cores of the D family
     run: str = RUN
     horizon: timedelta = timedelta(hours=4)
+    stall_s: float = 1800.0  # how long a worker that is out of sight stays so
     presets: tuple[str, ...] = ()  # of Azure's faults in random nights; none: those of machines and clusters
 
     def declaration(self) -> dict[str, Any]:

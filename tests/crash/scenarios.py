@@ -90,6 +90,7 @@ SCENARIOS: dict[str, Scenario] = {
         Retraining("retrained"),
         Deployment("rollout-good"),
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),
+        Deployment("rollout-stuck", faults=({"preset": "traffic-stuck"},), state="Frozen"),
         Deployment("rollout-cancelled", acts=((deployment.SHIFTED, deployment.cancel),), state="Cancelled"),
         Scenario("terminated", acts=((MID_JOB, _terminate),), state="TERMINATED"),
     )

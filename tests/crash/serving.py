@@ -204,13 +204,13 @@ def _refused(status: int, code: str) -> Answered:
 
 @contextmanager
 def probed_in_turn(now: Callable[[], float]) -> Iterator[None]:
-    """Within the block probes ask one question after the other, and measure virtual time."""
-    from activities import probes
+    """Within the block probes ask one question after the other, and how long things take is virtual time."""
+    from activities import endpoints, probes
     from shared.azure import scoring_client
 
     clock = SimpleNamespace(monotonic=now, perf_counter=now)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(probes, "ThreadPoolExecutor", OneAfterAnother))
-        for module in (probes, scoring_client):
+        for module in (endpoints, probes, scoring_client):
             stack.enter_context(mock.patch.object(module, "time", clock))
         yield

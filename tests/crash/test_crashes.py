@@ -15,9 +15,9 @@ from unittest import mock
 
 import pytest
 
-from activities import leases
+from activities import endpoints, leases
 from node import parts, shard
-from orchestrators import score
+from orchestrators import deploy, score
 from shared.domain.lease import Operation
 from shared.platforms import dsvm
 from tests.crash.__main__ import every_single, sample
@@ -120,6 +120,21 @@ class TestTheMachineSees:
             mock.patch.object(dsvm.Dsvm, "begin_removal", lambda *_: None),
         ):
             assert _seen(runner, [Task("plain")], "I17 not at rest")
+
+    def test_traffic_that_nobody_agreed_to(self, runner: Runner) -> None:
+        runner.points("rollout-good")
+
+        def nobody_is_asked(*_: Any) -> Iterator[Any]:
+            yield from ()
+
+        with mock.patch.object(deploy, "_approve", nobody_is_asked):
+            assert _seen(runner, [Task("rollout-good")], "I8")
+
+    def test_a_map_that_is_written_long_after_it_was_decided(self, runner: Runner) -> None:
+        every = stalls(runner, "rollout-good")
+        tasks = [task for task in every if _label(runner, task).startswith("activity set_traffic")]
+        with mock.patch.object(endpoints, "_check_in_time", lambda *_: None):
+            assert _seen(runner, tasks[1:2], "ended RolledBack")
 
     def test_a_history_that_replays_otherwise(self, runner: Runner) -> None:
         with runner.rig.running(SCENARIOS["plain"], Plan()) as machine:

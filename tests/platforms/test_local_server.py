@@ -17,7 +17,7 @@ import pytest
 from shared.azure import arm
 from shared.azure.scoring_client import ScoringAnswer, ScoringClient
 from shared.config import settings
-from shared.domain.errors import ConflictError, NotFoundError, PlatformError, SpecError
+from shared.domain.errors import ConflictError, NotFoundError, PlatformError, SpecError, TransientError
 from shared.domain.serving import DeploymentState, MetricsQuery, TrafficChange
 from shared.platforms import local_metrics, platforms
 from shared.platforms.local_metrics import Pair, to_app
@@ -122,6 +122,15 @@ def test_the_same_plan_twice_is_one_deployment_and_another_runs_is_left_alone(li
 def test_no_traffic_for_what_is_not_there_and_no_deletion_of_what_has_some(live: Rollout) -> None:
     refused("DeploymentNotReady", lambda: live.server.set_traffic(live.change(d0000001=50, d0000009=50)))
     refused("HasTraffic", lambda: live.server.begin_deletion(live.endpoint, BLUE))
+    assert live.look().traffic == {BLUE: 100}
+
+
+def test_a_map_that_is_objected_to_right_before_it_is_written_is_not_written(live: Rollout) -> None:
+    def object_() -> None:
+        raise TransientError("it was decided long ago", code="Late")
+
+    change = live.change(d0000001=50, d0000002=50)
+    refused("Late", lambda: live.server.set_traffic(change, confirm=object_), TransientError)
     assert live.look().traffic == {BLUE: 100}
 
 

@@ -186,6 +186,23 @@ def test_a_change_that_comes_to_nothing_is_seen_and_can_be_sent_again(live: Roll
     assert live.shift(d0000001=70, d0000002=30).traffic == {BLUE: 70, GREEN: 30}
 
 
+def test_a_map_that_is_objected_to_right_before_it_is_written_is_not_sent(live: Rollout) -> None:
+    live.cloud.pass_time(120)
+    since = live.cloud.mark()
+
+    def object_() -> None:
+        raise TransientError("it was decided long ago", code="Late")
+
+    refused(
+        "Late",
+        lambda: live.server.set_traffic(live.change(d0000001=80, d0000002=20), confirm=object_),
+        TransientError,
+    )
+
+    assert writes(live, "", since) == []
+    assert live.look().traffic == {BLUE: 100}
+
+
 def test_no_traffic_for_what_is_not_ready(live: Rollout) -> None:
     since = live.cloud.mark()
 
