@@ -32,7 +32,7 @@ from localdev.azuresim.world import World
 MANAGED_INSTANCE_S, POD_S, START_S = 120.0, 15.0, 20.0
 UNSCHEDULABLE_S, RESCHEDULE_S, BACKOFF_S, DEPLOYMENT_DELETED_S, SCALED_S = 300.0, 30.0, 60.0, 20.0, 30.0
 FAIR_WALL_S = (
-    60.0  # a clock that leaps past the probes' patience leaves a server this much wall time to answer
+    120.0  # a clock that leaps past the probes' patience leaves a server this much wall time to answer
 )
 _LOG_LINES = 500
 
