@@ -4,8 +4,9 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
+ROLLOUTS := tests/e2e/test_deploy.py
 
-.PHONY: help setup run run-retrain run-deploy serve test test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain run-deploy serve test test-deploy test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,8 +25,11 @@ run-deploy: setup ## the deployment to AKS under load: a first, a better and a b
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve
 
-test: setup ## every test, a file at a time on each of 3 processes (15 to 20 minutes on 2 cores); TESTS=folder for some
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+test: setup ## every test but test-deploy's, a file at a time on each of 3 processes (about 20 minutes on 2 cores); TESTS=folder for some
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(TESTS),--ignore=$(ROLLOUTS))
+
+test-deploy: setup ## fifteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)
+	$(PY) -m pytest -s $(ROLLOUTS)
 
 test-thrice: setup ## every test three times, each with another hash seed: the same results
 	@for seed in 1 22 333; do echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test || exit 1; done

@@ -39,6 +39,8 @@ SERVING: tuple[Row, ...] = (
         "the simulator's own",
         (
             "time:_FIND_S",
+            "time:_CALM_FIND_S",
+            "time:_CALM_LOOK_S",
             "time:_FIRST_PAUSE_S",
             "time:_LONGEST_PAUSE_S",
             "time:_STEADY_S",

@@ -31,6 +31,14 @@ ALLOWANCES = (
         "azure-ai-ml 1.35.2 sends the code hash version as a number; the service takes it",
     ),
     Allowance(
+        "ml-route-is-the-root",
+        "2026-11-21",
+        r"^EnvironmentVersions_",
+        r"inferenceConfig\.(liveness|readiness|scoring)Route\.path: '/' does not match",
+        "the pattern asks for a letter, and Azure ML's own inference server answers its probes at /, port 5001: public "
+        "deployments declare that route",
+    ),
+    Allowance(
         "vm-size-enum-is-stale",
         "2026-11-21",
         r"^(VirtualMachine|AvailabilitySets|DedicatedHosts)",

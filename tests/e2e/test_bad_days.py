@@ -242,7 +242,7 @@ def test_a_terminated_run_loses_its_machine_to_the_reaper(here: Estate) -> None:
     ({"workload": "../plain-dsvm"}, 404, None),
     ({"workload": "plain\x00dsvm"}, 404, None),
     (b"{not json", 400, ""),
-    (b"x" * 10_000_000, 400, ""),
+    (b"x" * 10_000_000, 413, None),
 ])  # fmt: skip
 def test_a_bad_request_is_answered_with_every_fault(
     here: Estate, body: object, status: int, path: str | None
