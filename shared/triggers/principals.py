@@ -16,10 +16,10 @@ from typing import Any
 
 import azure.functions as func
 
+from shared.domain.deploy import FUNCTION_KEY
 from shared.domain.errors import AppError
 
 DEPLOY, APPROVE = "Model.Deploy", "Model.Approve"  # app roles of the app's registration in Entra ID
-FUNCTION_KEY = "function key"
 _ROLE_CLAIMS = ("roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role")
 
 
