@@ -12,9 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from node import package
 from shared.azure import blob
 from shared.azure.ml_registry import register_version
+from shared.azure.scoring_client import ScoringAnswer, ScoringClient
+from shared.domain.errors import ConflictError, PlatformError
 from shared.domain.jobs import BlobRef
 from shared.domain.lease import Operation
 from shared.domain.registry import ModelRef
@@ -35,6 +39,7 @@ from tests.support.cloud import Cloud
 CODE = Path("tests/support/bad_models")
 RUN = "deploy-live-key-0123456789abcdef"
 ROWS = {"input_data": {"columns": ["distance", "hour"], "data": [[500.0, 6], [500.0, 18]]}}
+BLUE, GREEN = "d0000001", "d0000002"
 _INPUTS = [{"name": "distance", "type": "double"}, {"name": "hour", "type": "long"}]
 
 
@@ -170,3 +175,23 @@ class Rollout:
             return look()
 
         return self.cloud.until(calmly, reached)
+
+
+def go_live(rollout: Rollout) -> None:
+    """An endpoint with a blue that has all traffic and a green that has none."""
+    rollout.make_endpoint()
+    rollout.make(BLUE)
+    rollout.shift(d0000001=100)
+    rollout.make(GREEN, version="2")
+
+
+def score(rollout: Rollout, deployment: str | None = None, body: bytes = b"") -> ScoringAnswer:
+    access = rollout.access()
+    with ScoringClient(access.uri, access.headers) as client:
+        return client.score(body or json.dumps(ROWS).encode(), deployment=deployment)
+
+
+def refused(code: str, send: Callable[[], object], kind: type[PlatformError] = ConflictError) -> None:
+    with pytest.raises(kind) as caught:
+        send()
+    assert caught.value.code == code, caught.value

@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 
 from shared.azure import arm
-from shared.azure.scoring_client import ScoringAnswer, ScoringClient
+from shared.azure.scoring_client import ScoringClient
 from shared.config import settings
-from shared.domain.errors import ConflictError, NotFoundError, PlatformError, SpecError, TransientError
+from shared.domain.errors import NotFoundError, PlatformError, SpecError, TransientError
 from shared.domain.serving import DeploymentState, MetricsQuery, TrafficChange
 from shared.platforms import local_metrics, platforms
 from shared.platforms.local_metrics import Pair, to_app
-from tests.platforms.serving import ROWS, RUN, Rollout, a_model
+from tests.platforms.serving import BLUE, GREEN, RUN, Rollout, a_model, go_live, refused, score
 from tests.support.cloud import Cloud, environment
 
 LOCAL = platforms()["local"]
-BLUE, GREEN = "d0000001", "d0000002"
 
 
 def _end(rollout: Rollout) -> None:
@@ -40,10 +39,7 @@ def _end(rollout: Rollout) -> None:
 @pytest.fixture(scope="module")
 def lived_in(inhabited: Cloud) -> Iterator[Rollout]:
     rollout = Rollout(inhabited, LOCAL)
-    rollout.make_endpoint()
-    rollout.make(BLUE)
-    rollout.shift(d0000001=100)
-    rollout.make(GREEN, version="2")
+    go_live(rollout)
     yield rollout
     _end(rollout)
 
@@ -60,18 +56,6 @@ def fresh(cloud: Cloud) -> Iterator[Rollout]:
     rollout = Rollout(cloud, LOCAL)
     yield rollout
     _end(rollout)
-
-
-def score(rollout: Rollout, deployment: str | None = None, body: bytes = b"") -> ScoringAnswer:
-    access = rollout.access()
-    with ScoringClient(access.uri, access.headers) as client:
-        return client.score(body or json.dumps(ROWS).encode(), deployment=deployment)
-
-
-def refused(code: str, send: Callable[[], object], kind: type[PlatformError] = ConflictError) -> None:
-    with pytest.raises(kind) as caught:
-        send()
-    assert caught.value.code == code, caught.value
 
 
 def test_an_endpoint_that_is_not_there_is_absent_and_so_is_what_is_in_it(fresh: Rollout) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from shared.azure.scoring_client import ScoringAnswer, ScoringClient
-from shared.domain.errors import CapacityError, ConflictError, NotFoundError, PlatformError, TransientError
+from shared.azure.scoring_client import ScoringClient
+from shared.domain.errors import CapacityError, NotFoundError, TransientError
 from shared.domain.lease import (
     TAG_APP,
     TAG_DEADLINE,
@@ -20,11 +20,10 @@ from shared.domain.lease import (
 )
 from shared.domain.serving import MAX_LOG, DeploymentState, MetricsQuery, TrafficChange
 from shared.platforms import with_server
-from tests.platforms.serving import ROWS, RUN, Rollout, a_model
+from tests.platforms.serving import BLUE, GREEN, RUN, Rollout, a_model, go_live, refused, score
 from tests.support.cloud import Cloud, environment, without_faults
 
 ON_AZURE = sorted(name for name, each in with_server().items() if each.bills)
-BLUE, GREEN = "d0000001", "d0000002"
 ML = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 
 
@@ -33,10 +32,7 @@ def lived_in(inhabited: Cloud, request: pytest.FixtureRequest) -> Iterator[Rollo
     """An endpoint with a blue that has all traffic and a green that has none. Tests leave it so."""
     rollout = Rollout(inhabited, with_server()[request.param])
     with without_faults(inhabited):
-        rollout.make_endpoint()
-        rollout.make(BLUE)
-        rollout.shift(d0000001=100)
-        rollout.make(GREEN, version="2")
+        go_live(rollout)
     yield rollout
 
 
@@ -54,12 +50,6 @@ def fresh(cloud: Cloud, request: pytest.FixtureRequest) -> Rollout:
     return Rollout(cloud, with_server()[request.param])
 
 
-def score(rollout: Rollout, deployment: str | None = None, body: bytes = b"") -> ScoringAnswer:
-    access = rollout.access()
-    with ScoringClient(access.uri, access.headers) as client:
-        return client.score(body or json.dumps(ROWS).encode(), deployment=deployment)
-
-
 def writes(rollout: Rollout, of: str, since: int) -> list[dict[str, Any]]:
     """PUT, PATCH and DELETE requests for something of the endpoint that reached ARM."""
     return [
@@ -68,15 +58,6 @@ def writes(rollout: Rollout, of: str, since: int) -> list[dict[str, Any]]:
         if event["method"] in ("PUT", "PATCH", "DELETE")
         and f"/onlineendpoints/{rollout.endpoint}{of}".lower() in event["path"].lower()
     ]
-
-
-def refused(
-    code: str, send: Callable[[], object], kind: type[PlatformError] = ConflictError
-) -> PlatformError:
-    with pytest.raises(kind) as caught:
-        send()
-    assert caught.value.code == code, caught.value
-    return caught.value
 
 
 def test_an_endpoint_that_is_not_there_is_absent_and_so_is_what_is_in_it(fresh: Rollout) -> None:
