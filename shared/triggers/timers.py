@@ -29,13 +29,13 @@ async def tick(timer: func.TimerRequest, client) -> None:  # type: ignore[no-unt
 @bp.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)
 @bp.durable_client_input(client_name="client")
 async def reap(timer: func.TimerRequest, client) -> None:  # type: ignore[no-untyped-def]
-    """Start a pass of the reaper and one of the tender of endpoints, unless one is at work."""
-    from shared.triggers import reaper, tender
+    """Start a pass over machines and one over endpoints, unless one is at work."""
+    from shared.triggers import upkeep
 
     try:
-        await reaper.start_pass(client)
+        await upkeep.reap(client)
     finally:  # machines' trouble is not the endpoints'
-        await tender.start_pass(client)
+        await upkeep.tend(client)
 
 
 @bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *", run_on_startup=False)
