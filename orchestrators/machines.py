@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.domain import names
 from shared.domain.cost import Charge, worst_case_usd
-from shared.domain.errors import AppError, CapacityError, LeaseLost
+from shared.domain.errors import AppError, CapacityError, Failure, LeaseLost, to_failure
 from shared.domain.lease import Lease
 from shared.domain.offers import HeadroomQuery, HeadroomReport, Offer, Setback, choose_offer, next_offer
 from shared.domain.sections import Compute, Limits
@@ -88,6 +88,10 @@ class Tried:
     remains: list[str] = field(default_factory=list)
     setbacks: list[Setback] = field(default_factory=list)
     error: AppError | None = None
+
+    @property
+    def failure(self) -> Failure | None:
+        return to_failure(self.error) if self.error else None
 
 
 def on_machines(
