@@ -26,8 +26,9 @@ from shared.domain.fields import (
     check_known,
     refusal,
 )
+from shared.domain.profile import MAX_SERVING, Candidate, Profile
 from shared.domain.registry import CHAMPION
-from shared.domain.sections import Count, Spec
+from shared.domain.sections import Count, Rate, Spec
 from shared.domain.times import (
     BakeTime,
     Deadline,
@@ -42,11 +43,9 @@ from shared.domain.times import (
 SERVING_PLATFORMS = ("aks", "managed_endpoint", "local")
 DEFAULT_INSTANCE_TYPE = "defaultinstancetype"  # what the Azure ML extension installs with itself
 MAX_STEPS = 20
-MAX_SERVING = 20  # instances of one deployment
 LEAST_LOOK = timedelta(minutes=1)  # Azure Monitor has a point a minute
 METRICS_LATE = timedelta(minutes=5)  # before it has the first of a step, and the looks that wait for the last
 
-Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
 ServerName = Annotated[
     str, AfterValidator(lambda name, info: check_known(name, "serving platform", info)),
     WithJsonSchema({"type": "string", "enum": list(SERVING_PLATFORMS)}),
@@ -106,6 +105,19 @@ class Resources(Spec):
     gpu: int = Field(default=0, strict=True, ge=0, le=16)
     max_concurrent: Count = Field(default=1, le=1000)
     request_timeout: Latency = timedelta(seconds=5)
+
+    @property
+    def cores(self) -> float:
+        """`cpu` as a number: `500m` is half a core."""
+        text = self.cpu
+        return float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
+
+    def workers(self, vcpus: int = 0) -> int:
+        """Processes of an instance's scoring server: one for each whole core that requests may be served on at once.
+
+        `vcpus`: of a size, whose instances have no other limit. Azure ML starts one process unless it is told otherwise.
+        """
+        return max(1, min(self.max_concurrent, vcpus or int(self.cores)))
 
 
 class ServingCode(Spec):
@@ -263,6 +275,7 @@ class Deployment(Spec):
     scoring: ServingCode | None = None
     environment: ServingEnvironment | None = None
     tests: Tests = Field(default_factory=Tests, validate_default=True)
+    profile: Profile | None = Field(default=None)
     rollout: Rollout = Field(default_factory=Rollout)
     approval: ApprovalPolicy = Field(default_factory=ApprovalPolicy)
     on_model_registered: bool = Field(default=False, strict=True)
@@ -271,6 +284,15 @@ class Deployment(Spec):
     @property
     def schedule(self) -> None:
         """A deployment is asked for, never due."""
+
+    @property
+    def takes_recommended(self) -> bool:
+        """Whether its profile, and not `resources`, says which size green has."""
+        return self.profile is not None and self.profile.use == "recommended"
+
+    def sized(self, candidate: Candidate) -> Deployment:
+        """The same deployment with the resources of a candidate of its profile."""
+        return self.model_copy(update={"resources": self.resources.model_copy(update=candidate.changes)})
 
     @field_validator("resources")
     @classmethod
@@ -287,6 +309,17 @@ class Deployment(Spec):
         if target.platform == "local" and resources.gpu:
             raise refusal("local has no GPU", allowed="gpu: 0")
         return resources
+
+    @field_validator("profile")
+    @classmethod
+    def _fits_the_platform(cls, profile: Profile | None, info: ValidationInfo) -> Profile | None:
+        target, resources = info.data.get("target"), info.data.get("resources")
+        if profile is None or target is None or resources is None:
+            return profile
+        own_type = resources.instance_type or DEFAULT_INSTANCE_TYPE
+        if fault := profile.fault_on(target.platform, own_type, resources.request_timeout):
+            raise fault
+        return profile
 
     @field_validator("tests")
     @classmethod
@@ -307,11 +340,14 @@ class Deployment(Spec):
             return limits
         rollout: Rollout = info.data["rollout"]
         approval: ApprovalPolicy = info.data["approval"]
+        profile: Profile | None = info.data.get("profile")
         needed = rollout.stage_deadline + approval.timeout + rollout.bake * len(rollout.steps)
+        profiling = "profile.deadline + " if profile else ""
+        needed += profile.deadline if profile else timedelta(0)
         if limits.deadline < needed:
             raise refusal(
-                f"deadline {duration_text(limits.deadline)} is shorter than rollout.stageDeadline + approval.timeout + "
-                f"rollout.bake for each step, {duration_text(needed)}",
+                f"deadline {duration_text(limits.deadline)} is shorter than {profiling}rollout.stageDeadline + "
+                f"approval.timeout + rollout.bake for each step, {duration_text(needed)}",
                 hint=f"Set limits.deadline: {duration_text(needed)} or more",
             )
         return limits

@@ -34,6 +34,7 @@ DataContainer = Annotated[
 ]
 KnownSize = Annotated[SizeName, _known("size")]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class Spec(BaseModel):

@@ -95,6 +95,7 @@ _PATIENCE = _duration(timedelta(minutes=1), timedelta(days=2))
 BakeTime = Annotated[timedelta, *_BAKE]
 StageTime = Annotated[timedelta, *_STAGE]
 Patience = Annotated[timedelta, *_PATIENCE]
+ProfileTime = Annotated[timedelta, *_STAGE]
 
 _SECONDS = re.compile(r"PT(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,3})?)S")
 MAX_LATENCY = timedelta(seconds=180)  # Azure ML's longest requestTimeout
