@@ -17,6 +17,14 @@ from shared.domain.fields import (
     WorkloadName,
     refusal,
 )
+from shared.domain.search import (
+    MAX_SWEEP_TRIALS,
+    SWEEP_PLATFORM,
+    EarlyTermination,
+    Engine,
+    Sampling,
+    check_bayesian,
+)
 from shared.domain.sections import MAX_INSTANCES, Compute, Count, DataContainer, Limits, Schedule, Spec
 from shared.domain.times import Deadline, Wait
 
@@ -157,6 +165,12 @@ class Distribution(Spec):
     log_uniform: Range | None = None
     quniform: Steps | None = Field(default=None, validate_default=True)
 
+    @property
+    def kind(self) -> str:
+        """The name it is declared by."""
+        given = {"choice": self.choice, "uniform": self.uniform, "logUniform": self.log_uniform}
+        return next((name for name, values in given.items() if values is not None), "quniform")
+
     @field_validator("log_uniform")
     @classmethod
     def _has_a_logarithm(cls, bounds: tuple[float, ...] | None) -> tuple[float, ...] | None:
@@ -184,10 +198,12 @@ class Distribution(Spec):
 class Trials(Spec):
     """Which challengers are trained, how many at once, and how few valid ones are too few.
 
-    `unit_column` instead of a space: one model for each value of that column.
+    `unit_column` instead of a space: one model for each value of that column. `engine`: who searches, Muster with a
+    job for each trial, or Azure ML with one sweep job.
     """
 
-    sampling: Literal["grid", "random"] = "random"
+    engine: Engine = "jobs"
+    sampling: Sampling = Field(default="random", validate_default=True)
     seed: int = Field(default=0, strict=True, ge=0, le=2**31)
     space: dict[ParameterName, Distribution] = Field(default_factory=dict, max_length=50)
     unit_column: PlainName | None = Field(default=None, validate_default=True)
@@ -197,6 +213,37 @@ class Trials(Spec):
     min_valid: Count = Field(default=1, le=MAX_UNITS)
     metric: PlainName = "auc"
     goal: Goal = "maximize"
+    early_termination: EarlyTermination | None = None
+
+    @field_validator("sampling")
+    @classmethod
+    def _has_an_engine(cls, sampling: Sampling, info: ValidationInfo) -> Sampling:
+        if sampling == "bayesian" and info.data.get("engine") == "jobs":
+            raise refusal("bayesian sampling is Azure ML's", allowed="grid, random", hint="Add engine: sweep")
+        return sampling
+
+    @field_validator("space")
+    @classmethod
+    def _can_be_drawn(cls, space: dict[str, Distribution], info: ValidationInfo) -> dict[str, Distribution]:
+        if info.data.get("sampling") == "bayesian":
+            check_bayesian((name, each.kind) for name, each in space.items())
+        return space
+
+    @field_validator("unit_column")
+    @classmethod
+    def _is_no_search(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and info.data.get("engine") == "sweep":
+            raise refusal("units are not searched through", hint="Remove `engine: sweep`")
+        return column
+
+    @field_validator("early_termination")
+    @classmethod
+    def _is_azure_mls(cls, policy: EarlyTermination | None, info: ValidationInfo) -> EarlyTermination | None:
+        if policy is not None and info.data.get("engine") == "jobs":
+            raise refusal("is Azure ML's", hint="Add engine: sweep, or remove it")
+        if policy is not None and info.data.get("sampling") == "bayesian":
+            raise refusal("does not go with bayesian sampling", hint="Use sampling: random, or remove it")
+        return policy
 
     @field_validator("unit_column")
     @classmethod
@@ -212,17 +259,21 @@ class Trials(Spec):
     @field_validator("count")
     @classmethod
     def _fits_the_sampling(cls, count: int | None, info: ValidationInfo) -> int | None:
+        most = MAX_SWEEP_TRIALS if info.data.get("engine") == "sweep" else MAX_TRIALS
+        if count is not None and count > most:
+            raise refusal(f"{count:,} trials are too many for a sweep job", allowed=f"1 to {most}")
         if not {"sampling", "space", "unit_column"} <= info.data.keys():
             return count
         space: dict[str, Distribution] = info.data["space"]
         if info.data["unit_column"] is not None:
             if count is not None:
                 raise refusal("there is one trial for each unit", hint="Remove `count`")
-        elif info.data["sampling"] == "random":
-            if count is None:
-                raise refusal("random sampling has no `count`", allowed=f"1 to {MAX_TRIALS}", above=True)
-        else:
-            _check_grid(space, count)
+        elif info.data["sampling"] == "grid":
+            _check_grid(space, count, most)
+        elif count is None:
+            raise refusal(
+                f"{info.data['sampling']} sampling has no `count`", allowed=f"1 to {most}", above=True
+            )
         return count
 
     @field_validator("min_valid")
@@ -237,15 +288,15 @@ class Trials(Spec):
         return min_valid
 
 
-def _check_grid(space: dict[str, Distribution], count: int | None) -> None:
+def _check_grid(space: dict[str, Distribution], count: int | None, most: int) -> None:
     if count is not None:
         raise refusal("goes with random sampling: a grid has as many trials as points", hint="Remove `count`")
     uncountable = [name for name, each in space.items() if each.choice is None]
     if uncountable:
         raise refusal(f"a grid cannot walk through {', '.join(uncountable)}", allowed="choice for every parameter",
                       hint="Use sampling: random", above=True)  # fmt: skip
-    if (points := grid_size(space)) > MAX_TRIALS:
-        raise refusal(f"the grid has {points:,} points", allowed=f"at most {MAX_TRIALS:,}", above=True)
+    if (points := grid_size(space)) > most:
+        raise refusal(f"the grid has {points:,} points", allowed=f"at most {most:,}", above=True)
 
 
 def grid_size(space: dict[str, Distribution]) -> int:
@@ -309,6 +360,18 @@ class Retraining(Spec):
     compute: Compute
     limits: Limits = Field(default_factory=Limits, validate_default=True)
     deploy: Deploy | None = None
+
+    @field_validator("compute")
+    @classmethod
+    def _runs_the_search(cls, compute: Compute, info: ValidationInfo) -> Compute:
+        trials: Trials | None = info.data.get("trials")
+        if trials is not None and trials.engine == "sweep" and compute.platform != SWEEP_PLATFORM:
+            raise refusal(
+                f"platform {compute.platform} runs no sweep jobs, and trials.engine is sweep",
+                allowed=f"platform {SWEEP_PLATFORM}",
+                hint=f"Use platform {SWEEP_PLATFORM}, or remove trials.engine",
+            )
+        return compute
 
     @field_validator("limits")
     @classmethod

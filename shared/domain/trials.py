@@ -31,8 +31,12 @@ class Trial(Wire):
 def plan_trials(trials: Trials) -> Iterator[Trial]:
     """The points of the declared space: all of a grid in its order, or `count` drawn by the seed, none of them twice.
 
-    A space with fewer points than `count` gives each of them once.
+    A space with fewer points than `count` gives each of them once. Where Azure ML draws the points, trials have none.
     """
+    if trials.engine == "sweep" and trials.sampling != "grid":
+        for number in range(trials.count or 0):
+            yield Trial(id=names.trial_id(number, trials.count or 0))
+        return
     points = _grid(trials.space) if trials.sampling == "grid" else _random(trials)
     total = grid_size(trials.space) if trials.sampling == "grid" else trials.count or 0
     for number, point in enumerate(points):
