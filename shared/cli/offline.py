@@ -67,11 +67,16 @@ class HubFile:
         try:
             uri = self._path.resolve(strict=True).as_uri()
             with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as hub:
-                marks = [
+                application, version = (
                     hub.execute(f"PRAGMA {mark}").fetchone()[0] for mark in ("application_id", "user_version")
-                ]
-                if marks != [_APPLICATION_ID, _SCHEMA_VERSION]:
-                    raise AppError(f"{self._path} is no task hub of version {_SCHEMA_VERSION}")
+                )
+                if application != _APPLICATION_ID:
+                    raise AppError(f"{self._path} is no task hub")
+                if version != _SCHEMA_VERSION:
+                    raise AppError(
+                        f"{self._path} has schema {version}, this program reads {_SCHEMA_VERSION}:"
+                        " use the program that wrote it"
+                    )
                 yield hub
         except OSError as error:
             raise AppError(f"{self._path}: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -306,6 +307,22 @@ def test_an_entity_batch_answered_in_part_keeps_the_rest(hub: TaskHub) -> None:
     item = take(session, "entityRequest")
     assert [o.operation for o in item.entityRequest.operations] == ["b", "c"]
     assert item.entityRequest.entityState.value == "1"
+
+
+def test_what_does_not_parse_is_refused_and_the_hub_goes_on(hub: TaskHub) -> None:
+    port = hub.serve_grpc()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for method in ("StartInstance", "CompleteOrchestratorTask", "CompleteActivityTask"):
+            send = channel.unary_unary(f"/TaskHubSidecarService/{method}", request_serializer=bytes)
+            with pytest.raises(grpc.RpcError, match="deserializing"):
+                send(b"\xff\x00\xff")
+        hello = channel.unary_unary("/TaskHubSidecarService/Hello", request_serializer=bytes)
+        assert hello(b"") == b""
+
+
+def test_clients_reach_it_on_loopback_only(hub: TaskHub) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", hub.serve_grpc()), timeout=5)
 
 
 def test_closing_the_hub_ends_every_wait(tmp_path: Path) -> None:

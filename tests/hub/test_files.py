@@ -24,6 +24,8 @@ from localdev.runner.hub import (
     TaskHub,
 )
 from localdev.runner.hub.schema import SCHEMA_VERSION
+from shared.cli.offline import HubFile
+from shared.domain.errors import AppError
 from tests.hub import app
 from tests.hub.rig import Rig, until
 
@@ -109,6 +111,18 @@ def test_a_file_locked_by_another_program_is_reported(tmp_path: Path) -> None:
         hub.start("o")
 
 
+def test_a_file_that_was_locked_as_it_was_opened_can_be_opened_later(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    make_hub(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(HubLocked, match="locked by another program") as refused:
+        TaskHub.open(path, clock=Clock())
+    other.close()
+    TaskHub.open(path, clock=Clock()).close()
+    assert refused.value.__traceback__ is not None  # as a debugger, or whoever tells the user, would keep it
+
+
 def newer(path: Path) -> None:
     make_hub(path)
     with sqlite3.connect(path) as connection:
@@ -162,6 +176,21 @@ def test_an_unusable_file_is_refused_and_left_as_it_was(
     with pytest.raises(error, match=message):
         TaskHub.open(path, clock=Clock())
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(newer, "has schema 2, this program reads 1"), (foreign, "no task hub"), (truncated, "cannot be read")],
+)
+def test_who_lists_the_runs_of_a_file_is_told_why_not(
+    tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    path = tmp_path / "hub.db"
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(AppError, match=message):
+        HubFile(path).runs()
+    assert path.read_bytes() == before
 
 
 def test_a_hub_may_refuse_to_reuse_any_id(tmp_path: Path) -> None:

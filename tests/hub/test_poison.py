@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -39,6 +40,7 @@ class Life:
             if handle(session, item):
                 continue
             self.deaths += 1
+            assert self.deaths < 20, "it is handed out again and again"
             if self.with_hub:
                 self.hub.store.close()  # nothing is handed back, as when the process is killed
                 self.hub.close()
@@ -191,3 +193,28 @@ def test_the_record_of_what_is_in_hand_does_not_grow(tmp_path: Path) -> None:
         assert held
     with open_hub(tmp_path / "hub.db") as hub, hub.store.reading() as sql:
         assert sql.execute("SELECT subject, deaths FROM suspect").fetchall() == [("1", 1)]
+
+
+def test_a_record_of_what_is_in_hand_that_cannot_be_written_stops_no_work(tmp_path: Path) -> None:
+    """A disk that is full where a line was half written: the work goes on, and the hub opens again."""
+    path = tmp_path / "hub.db"
+    with open_hub(path) as hub:
+        session = hub.connect("w")
+        hub.start("o", instance_id="i")
+        (tmp_path / "hub.db.inhand").write_bytes(b"+1")
+        record = hub.store.in_hand._file
+        assert record is not None
+        with open("/dev/full", "wb", buffering=0) as full:
+            spare = os.dup(record)
+            os.dup2(full.fileno(), record)
+        turn = take(session, "orchestratorRequest")
+        os.dup2(spare, record)
+        os.close(spare)
+        session.complete_orchestrator(answer(turn))
+        hub.raise_event("i", "go")
+        take(session, "orchestratorRequest")
+        hub.store.close()
+    with open_hub(path) as hub:
+        session = hub.connect("w")
+        session.complete_orchestrator(finished(take(session, "orchestratorRequest")))
+        assert hub.wait_for("i", timeout_s=5).status is Status.COMPLETED  # type: ignore[union-attr]

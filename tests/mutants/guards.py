@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, edge, events, machines, rollouts, runs, scoring, serving
+from tests.mutants import clusters, data, drift, edge, events, hub, machines, rollouts, runs, scoring, serving
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -16,4 +16,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *rollouts.MUTANTS,
     *scoring.MUTANTS,
     *edge.MUTANTS,
+    *hub.MUTANTS,
 )

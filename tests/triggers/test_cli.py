@@ -266,7 +266,7 @@ class TestWhenNothingRuns:
         assert ran.id in Muster(tmp_path).ok("runs", "--hub", str(world.world.state / "hub.sqlite"))
 
     @pytest.mark.parametrize(("content", "said"), [
-        (None, "No such file or directory"), (b"", "is no task hub of version 1"),
+        (None, "No such file or directory"), (b"", "is no task hub\n"),
         (b"not a database" * 99, "cannot be read"),
     ])  # fmt: skip
     def test_what_is_no_hub_is_said_to_be_none(

@@ -110,13 +110,18 @@ class TaskHub(InstanceManagement, EntityManagement):
         with a reason. synchronous: see Store.
         Raises HubLocked (says who has it), HubTooNew or HubDamaged; the file is then untouched.
         """
-        return cls(
-            Store(path, clock, synchronous),
-            replaceable=replaceable,
-            visibility_s=visibility_s,
-            max_deliveries=max_deliveries,
-            terminate_recursively=terminate_recursively,
-        )
+        store = Store(path, clock, synchronous)
+        try:
+            return cls(
+                store,
+                replaceable=replaceable,
+                visibility_s=visibility_s,
+                max_deliveries=max_deliveries,
+                terminate_recursively=terminate_recursively,
+            )
+        except BaseException:
+            store.close()  # or the file would be held for as long as somebody keeps the exception
+            raise
 
     def connect(self, worker: str) -> WorkSession:
         """A worker in this process. What it has in hand is its own until it answers, abandons or closes."""

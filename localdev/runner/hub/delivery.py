@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import durabletask.internal.orchestrator_service_pb2 as pb
 
 from . import entities, instances, turns
-from .errors import HubError, HubFull, InvalidMessage
+from .errors import HubError, HubFull, HubUnavailable, InvalidMessage
 from .handout import HandOut, take_activity_row
 from .leases import Lease, activity_of
 from .messages import event, text, value_of
@@ -56,7 +56,7 @@ class Delivery:
         return self._queues.release_delayed()
 
     def complete_turn(self, response: Any) -> None:
-        """Raises HubFull if it could not be stored; the same answer may then be given again."""
+        """Raises HubFull or HubLocked if it could not be stored; the same answer may then be given again."""
         with self.store.lock:
             lease = self._leases.get(response.completionToken)
             if lease is None or not isinstance(lease.work, turns.Turn):
@@ -75,7 +75,9 @@ class Delivery:
             self._drop(lease, answered=True)
 
     def complete_activity(self, response: Any) -> None:
-        """The first answer to an activity counts, whichever delivery it is of. Raises InvalidMessage, HubFull."""
+        """The first answer to an activity counts, whichever delivery it is of.
+
+        Raises InvalidMessage, HubFull, HubLocked."""
         activity_id = activity_of(response.completionToken)
         if activity_id is None:
             raise InvalidMessage(f"{response.completionToken!r} is not the token of an activity")
@@ -143,7 +145,7 @@ class Delivery:
         """An answer that could not be stored may be repeated; if it is not, the work is given out again later."""
         try:
             yield
-        except HubFull:
+        except (HubFull, HubUnavailable):
             self.expire_later([lease] if lease else [])
             raise
 
@@ -173,10 +175,15 @@ class Delivery:
         refs = [lease.work for lease in leases if isinstance(lease.work, ActivityRef)]
         if not refs:
             return
-        with self.store.transaction() as tx:
-            for ref in refs:
-                ref.deliveries -= 1
-                tx.sql.execute("UPDATE activity SET deliveries = deliveries - 1 WHERE id = ?", (ref.id,))
+        try:
+            with self.store.transaction() as tx:
+                for ref in refs:
+                    tx.sql.execute("UPDATE activity SET deliveries = deliveries - 1 WHERE id = ?", (ref.id,))
+        except (HubFull, HubUnavailable) as error:  # it stays counted, and is visible all the same
+            logger.warning("work handed back stays counted as a delivery", extra={"reason": str(error)})
+            return
+        for ref in refs:
+            ref.deliveries -= 1
 
 
 def _outcome(now: int, task: int, response: Any) -> Any:

@@ -7,8 +7,11 @@ transaction each; they are noted in a file beside it, by plain writes that outli
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 Subject = int | str  # an instance's key, an entity's id
 
@@ -18,13 +21,15 @@ _COMPACT_BYTES = 16_000
 class InHand:
     """What workers hold at this moment, as lines `+subject` and `-subject` in a file; nothing for None.
 
-    Survives the death of the process, not that of the machine: a count that is too low costs one more try.
+    Survives the death of the process, not that of the machine: a count that is too low costs one more try. So does
+    a line that could not be written, or not whole, because the disk is full: work goes on without it.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._held: set[Subject] = set()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600) if path else None
         self._size = 0
+        self._failing = False
 
     def take_over(self) -> list[Subject]:
         """What an earlier process held when it died; now forgotten here."""
@@ -33,7 +38,10 @@ class InHand:
         held: dict[Subject, None] = {}
         lines = os.pread(self._file, os.fstat(self._file).st_size, 0).split(b"\n")
         for line in lines[:-1]:  # the last one is empty, or was cut off by the death
-            subject = json.loads(line[1:])
+            try:
+                subject = json.loads(line[1:])
+            except ValueError:
+                continue  # cut off by a full disk, with the next one behind it
             if line[:1] == b"+":
                 held[subject] = None
             else:
@@ -58,9 +66,15 @@ class InHand:
     def _write(self, sign: bytes, subject: Subject) -> None:
         if self._file is None:
             return
-        if self._size > _COMPACT_BYTES:
-            os.ftruncate(self._file, 0)
-            lines = b"".join(b"+%s\n" % json.dumps(held).encode() for held in self._held)
-            self._size = os.write(self._file, lines)
-        else:
-            self._size += os.write(self._file, b"%s%s\n" % (sign, json.dumps(subject).encode()))
+        try:
+            if self._size > _COMPACT_BYTES:
+                os.ftruncate(self._file, 0)
+                lines = b"".join(b"+%s\n" % json.dumps(held).encode() for held in self._held)
+                self._size = os.write(self._file, lines)
+            else:
+                self._size += os.write(self._file, b"%s%s\n" % (sign, json.dumps(subject).encode()))
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.warning("what is in hand is not on record", extra={"reason": str(error)})
+            self._failing = True

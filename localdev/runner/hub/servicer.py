@@ -18,6 +18,7 @@ from .errors import (
     HubClosed,
     HubError,
     HubFull,
+    HubLocked,
     InstanceExists,
     InstanceNotFound,
     InstanceState,
@@ -39,6 +40,7 @@ _CODES: dict[type[HubError], grpc.StatusCode] = {
     InstanceState: grpc.StatusCode.FAILED_PRECONDITION,
     InvalidMessage: grpc.StatusCode.INVALID_ARGUMENT,
     HubFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    HubLocked: grpc.StatusCode.UNAVAILABLE,
     HubClosed: grpc.StatusCode.UNAVAILABLE,
 }
 

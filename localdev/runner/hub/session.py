@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import HubClosed, HubFull
+from .errors import HubClosed, HubFull, HubUnavailable
 
 if TYPE_CHECKING:
     from .delivery import Delivery
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_RETRY_S = 1.0  # until a full disk is looked at again
+_RETRY_S = 1.0  # until a file that is full, or locked by another program, is looked at again
 
 Accepts = Callable[[str, str | None], bool]
 
@@ -57,7 +57,7 @@ class WorkSession:
                 try:
                     if item := self._delivery.take(self):
                         return item
-                except HubFull as error:
+                except (HubFull, HubUnavailable) as error:
                     logger.warning("no work handed out", extra={"reason": str(error)})
                     delay = _RETRY_S
                 left = None if deadline is None else deadline - time.monotonic()
