@@ -45,7 +45,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainJob:
-    """`workers`: trials at once on this machine."""
+    """`workers`: trials at once on this machine.
+
+    `sweep`, as given: which trial this is, is for Azure ML to say (node/sweep.py); `azure_run` is then that child's name
+    and `metric` what Azure ML compares it by.
+    """
 
     head: Head
     trials: tuple[Trial, ...]
@@ -55,21 +59,26 @@ class TrainJob:
     code: TrainingCode
     timeout_s: int
     workers: int
+    sweep: object = None
+    metric: str = ""
+    azure_run: str = ""
 
 
 def parse_train_job(raw: bytes, account_url: str) -> TrainJob:
     """The job in `raw`. Raises JobSpecError with the path of the first thing that is wrong."""
     head, fields = parse_head(raw, SCHEMA, account_url)
-    column, trials = _trials(fields)
+    sweep = fields.take("sweep", anything, default=None)
+    column, trials = _trials(fields) if sweep is None else (None, ())
     return TrainJob(
         head=head,
         trials=trials,
         unit_column=column,
-        parameters=fields.take("parameters", _parameters, default={}),
+        parameters=fields.take("parameters", parameters, default={}),
         data=fields.take("data", blob_source),
         code=fields.take("code", _code),
         timeout_s=fields.take("timeout_s", between(1, 7 * _DAY_S)),
         workers=fields.take("workers", between(1, 256), default=1),
+        sweep=sweep,
     )
 
 
@@ -109,7 +118,7 @@ def _code(raw: object, path: str) -> TrainingCode:
     return TrainingCode(source, fields.take("entry", blob_name))
 
 
-def _parameters(raw: object, path: str) -> dict[str, Scalar]:
+def parameters(raw: object, path: str) -> dict[str, Scalar]:
     if not isinstance(raw, dict):
         raise JobSpecError(f"{path}: an object is expected")
     for name, value in raw.items():

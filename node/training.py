@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -16,8 +17,10 @@ from node.frozen import fetch_items, read_frozen, read_promised
 from node.job import Head
 from node.progress import Progress
 from node.storage import Store
+from node.sweep import as_child, parse_sweep
+from node.tracking import Run
 from node.train_job import TrainJob, Trial, parse_train_job
-from node.trial import Bench, record_trial, run_trial
+from node.trial import Bench, record_trial, report, run_trial
 from node.units import RESULT, SPECIFICATION
 
 _CODE_MAX_BYTES = 256 * 1024 * 1024
@@ -27,7 +30,9 @@ _LOOK_S = 0.2
 
 
 def errand_of(raw: bytes, account_url: str) -> Training:
-    return Training(parse_train_job(raw, account_url))
+    """In a child of a sweep, the job that is this child's."""
+    job = parse_train_job(raw, account_url)
+    return Training(job if job.sweep is None else as_child(job, parse_sweep(job.sweep), os.environ))
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Training:
         close_own_memory()
         todo = _still_to_train(store, self.job, progress)
         if not todo:
+            _tell_again(store, self.job)
             return
         frozen = read_frozen(store, self.job.data)
         code, data = work / "code", work / "data"
@@ -77,6 +83,13 @@ def _still_to_train(store: Store, job: TrainJob, progress: Progress) -> list[Tri
         else:
             todo.append(trial)
     return todo
+
+
+def _tell_again(store: Store, job: TrainJob) -> None:
+    """A sweep's child whose trial was done before: what it came to is what the sweep may compare."""
+    if job.azure_run:
+        record = store.read(job.head.state_container, job.head.state_blob("trials", job.trials[0].id))
+        report(Run.of(os.environ), job, json.loads(record), 0)
 
 
 def _count(progress: Progress, record: dict[str, str]) -> None:

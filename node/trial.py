@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from node.checkpoints import Mirror
 from node.child import Ended, clean_environment, run_child
 from node.errors import ItemFault
 from node.storage import Store
+from node.tracking import Reports, Run
 from node.train_job import Scalar, TrainJob, Trial
 from node.trial_output import TrialOutput, collect_output
 
@@ -45,7 +48,9 @@ def run_trial(bench: Bench, trial: Trial, data: Path, halt: threading.Event) -> 
     mirror = Mirror(bench.store, head.state_container, f"{head.path('checkpoints', trial.id)}/", kept)
     restored = mirror.restore()
     logger.info("trial begun", extra={"run": head.run, "trial": trial.id, "restored": restored})
-    with mirror:
+    run = Run.of(os.environ) if bench.job.azure_run else None
+    reports = Reports(run, bench.job.metric, out) if run else None
+    with mirror, reports or nullcontext():
         ended = _train(bench, trial, data, writable, halt)
     bench.store.replace(head.state_container, head.path("trials", trial.id, "log.txt"), ended.log, _TEXT)
     output: TrialOutput | None = None
@@ -54,7 +59,16 @@ def run_trial(bench: Bench, trial: Trial, data: Path, halt: threading.Event) -> 
         output = _output(ended, bench, out, writable)
     except ItemFault as fault:
         reason = str(fault)
-    return record_trial(bench.store, bench.job, trial, output, reason, ended.seconds)
+    record = record_trial(bench.store, bench.job, trial, output, reason, ended.seconds)
+    report(run, bench.job, record, reports.steps if reports else 0)
+    return record
+
+
+def report(run: Run | None, job: TrainJob, record: dict[str, Any], step: int) -> None:
+    """Tell Azure ML what a trial of a sweep came to, by its record. A failed one has no metric."""
+    value = record["metrics"].get(job.metric) if run and record["status"] == "valid" else None
+    if run and isinstance(value, int | float):
+        run.log(job.metric, float(value), step)
 
 
 def record_trial(
@@ -73,6 +87,7 @@ def record_trial(
         "unit": {"column": job.unit_column, "value": trial.unit} if job.unit_column else None,
         "model": _stored(store, job, trial, output) if output else None,
         "seconds": round(seconds, 3),
+        "azure_run": os.environ.get("AZUREML_RUN_ID"),
     }
     store.create(container, blob, json.dumps(record, indent=1).encode(), content_type=_JSON)
     found: dict[str, Any] = json.loads(store.read(container, blob))
