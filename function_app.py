@@ -15,6 +15,7 @@ app.register_functions(orchestrators("orchestrators.score", "score_batch", "scor
 app.register_functions(orchestrators("orchestrators.upkeep", "reap_leases"))
 app.register_functions(orchestrators("orchestrators.retrain", "retrain", "evaluate_models"))
 app.register_functions(orchestrators("orchestrators.training", "train_trials", "train_chunk"))
+app.register_functions(orchestrators("orchestrators.units", "evaluate_units", "evaluate_unit_chunk"))
 app.register_functions(orchestrators("orchestrators.drift", "measure_drift", "measure_features"))
 app.register_functions(orchestrators("orchestrators.events", "consider_event"))
 app.register_functions(orchestrators("orchestrators.deploy", "deploy_model"))
@@ -43,6 +44,12 @@ app.register_functions(
 )
 app.register_functions(
     activities(
+        "activities.units", "check_units", "write_unit_evaluation_job", "judge_units", "claim_units_version",
+        "copy_units", "register_units",
+    )
+)  # fmt: skip
+app.register_functions(
+    activities(
         "activities.drift", "freeze_comparison", "write_drift_job", "read_measurement", "report_drift", "record_drift"
     )
 )  # fmt: skip
@@ -51,6 +58,7 @@ app.register_functions(
 )
 app.register_functions(activities("activities.notices", "publish_notice"))
 app.register_functions(activities("activities.probes", "run_probe"))
+app.register_functions(activities("activities.profiling", "record_profile"))
 app.register_functions(
     activities(
         "activities.endpoints", "hold_endpoint", "save_last_good", "commit_rollout", "free_endpoint", "set_traffic",

@@ -119,7 +119,9 @@ def _load(
     rows = probes.judge_load(policy, done)
     report = probes.report(
         ProbeKind.LOAD, rows, done.requests,
-        p95_ms=probes.percentile(done.latencies_ms, 0.95), error_rate=probes.error_rate(done),
+        p50_ms=probes.percentile(done.latencies_ms, 0.50), p95_ms=probes.percentile(done.latencies_ms, 0.95),
+        p99_ms=probes.percentile(done.latencies_ms, 0.99), per_s=probes.rate_per_s(done),
+        error_rate=probes.error_rate(done),
     )  # fmt: skip
     more = probes.requests_left(policy, done) > 0
     return report.model_copy(update={"more": more}), {**_evidence(rows), "load": asdict(done)}
@@ -131,7 +133,8 @@ def _parts(probe: ProbeRequest) -> list[LoadPart]:
 
 
 def _folder(probe: ProbeRequest) -> str:
-    return f"deployments/{probe.request.run}/probes/{probe.kind}-{probe.deployment}-{probe.attempt}"
+    name = f"{probe.kind}-{probe.deployment}-{probe.attempt}"
+    return f"deployments/{probe.request.run}/{probe.folder}/{name}"
 
 
 def _evidence(rows: Sequence[ProbeRow]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def plan_deployment(asked: PlanRequest) -> PricedPlan:
     golden_files.freeze(request, asked.model)  # a faulty file is told before anything is made
     plan = DeploymentPlan(
         target=workload.target,
-        name=request.green,
+        name=asked.name or request.green,
         run=request.run,
         epoch=asked.epoch,
         deadline=asked.deadline,

@@ -14,6 +14,7 @@ from orchestrators.green import (
     retire_others,
     take_endpoint,
 )
+from orchestrators.profiling import profile_sizes
 from orchestrators.rollout import Rolling, roll_out, tell
 from orchestrators.runs import conclude
 from shared.domain.deploy import (
@@ -93,6 +94,7 @@ def _deploy(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[DeployOutcom
     look = yield from take_endpoint(flow, trail, run)
     yield from _save_last_good(flow, trail, run, record, look)
     yield from retire_others(flow, trail, run, look)
+    yield from profile_sizes(flow, trail, run)
     yield from make_green(flow, trail, run)
     yield from prove_green(flow, trail, run)
     yield from _approve(flow, trail, run)

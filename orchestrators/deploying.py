@@ -38,6 +38,8 @@ class Rejected(AppError):
 class Deploying:
     """`begun`: since when green exists and costs. `stopped`: since when it does not any more.
 
+    `request` is as it was asked for, with the size that a profile recommends once it has. `profiled`: what that cost.
+
     `not_before`: Azure asked not to be looked at sooner, whoever wakes the run.
     """
 
@@ -50,6 +52,7 @@ class Deploying:
     scoring_uri: str = ""
     last_good: dict[str, int] = field(default_factory=dict)
     blue: DeploymentRef | None = None
+    profiled: list[Charge] = field(default_factory=list)
     begun: datetime | None = None
     stopped: datetime | None = None
     tests: list[ProbeReport] = field(default_factory=list)
@@ -83,16 +86,16 @@ class Deploying:
     def rows(self) -> tuple[str, ...]:
         return tuple(self.lines[-MAX_ROWS:])
 
+    @property
+    def spent(self) -> float:
+        """What was spent before green was made."""
+        return sum(each.usd for each in self.profiled)
+
     def charge(self, now: datetime) -> tuple[Charge, ...]:
-        """What green cost this run, from the creating request to its deletion or the run's end."""
+        """What candidates and green cost this run, each from the creating request to its deletion or the run's end."""
         if self.plan is None or self.begun is None:
-            return ()
-        plan, until = self.plan.plan, self.stopped or now
-        lease = Lease(
-            id=serving_lease_id(plan.run), owner=plan.run, epoch=plan.epoch, platform=plan.target.platform,
-            offer=self.plan.offer, deadline=plan.deadline, nodes=plan.resources.instances,
-        )  # fmt: skip
-        return (charge(lease, since=self.begun, until=until, gone=until),)
+            return tuple(self.profiled)
+        return (*self.profiled, charge_of(self.plan, self.begun, self.stopped or now))
 
     def outcome(self, state: DeployState, reason: str, now: datetime) -> DeployOutcome:
         request, charges = self.request, self.charge(now)
@@ -124,6 +127,16 @@ class Deploying:
             remains=tuple(self.remains),
             started=self.started,
         )
+
+
+def charge_of(priced: PricedPlan, since: datetime, until: datetime) -> Charge:
+    """What a deployment cost while it was there."""
+    plan = priced.plan
+    lease = Lease(
+        id=serving_lease_id(plan.run), owner=plan.run, epoch=plan.epoch, platform=plan.target.platform,
+        offer=priced.offer, deadline=plan.deadline, nodes=plan.resources.instances,
+    )  # fmt: skip
+    return charge(lease, since=since, until=until, gone=until)
 
 
 def rest(flow: Flow, run: Deploying, seconds: float, *, number: int = 0) -> Steps[ApprovalLook]:

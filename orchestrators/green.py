@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from orchestrators.deploying import Deploying, next_look_s, rest, sit_out
 from shared.domain.deploy import LineageQuery, ProbeKind, ProbeReport, ProbeRequest
-from shared.domain.deploy_plan import PlanRequest
+from shared.domain.deploy_plan import PlanRequest, PricedPlan
 from shared.domain.errors import (
     AppError,
     CapacityError,
@@ -15,6 +15,7 @@ from shared.domain.errors import (
     SpecError,
     TransientError,
 )
+from shared.domain.names import serving_lease_id
 from shared.domain.remedies import remedy
 from shared.domain.serving import (
     DeletionRequest,
@@ -48,12 +49,15 @@ def fix_model(flow: Flow, run: Deploying) -> Steps[None]:
 
 
 def await_target(flow: Flow, run: Deploying) -> Steps[None]:
-    """Until the target takes deployments: at once, or when its cluster is attached. Raises CapacityError otherwise."""
+    """Until the target takes deployments: at once, or when its cluster is attached. Raises CapacityError otherwise.
+
+    Where a profile says which size green has, a size that is not to be had is no end: each is asked for in its turn.
+    """
     workload, since = run.request.workload, flow.now
     query = TargetQuery(target=workload.target, resources=workload.resources)
     while True:
         look = yield from flow.call(contracts.CHECK_TARGET, query)
-        if look.ready:
+        if look.ready or (workload.takes_recommended and not look.attaching):
             return
         if not look.attaching or flow.now >= since + workload.rollout.stage_deadline:
             raise CapacityError(f"{workload.target.platform} takes no deployment: {look.reason}")
@@ -110,7 +114,7 @@ def make_green(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[None]:
             request=request, model=run.model, asset=run.asset, epoch=run.epoch, deadline=run.deadline
         ),
     )
-    plan, worst = run.plan.plan, run.plan.worst_usd(flow.now)
+    plan, worst = run.plan.plan, run.plan.worst_usd(flow.now) + run.spent
     if limits.budget_usd is not None and worst > limits.budget_usd:
         raise CapacityError(
             f"budget: {plan.resources.instances} of {run.plan.offer} until {run.deadline.isoformat()} cost up to "
@@ -124,20 +128,27 @@ def make_green(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[None]:
         "deployment created", f"{plan.endpoint}/{plan.name}", why=f"at most ${worst:.2f}", before="absent",
         after=str(plan.model),
     )  # fmt: skip
-    look = yield from _await_green(flow, run, operation.poll_after_s, ready_by)
+    look = yield from await_ready(flow, run, run.plan, run.begun, operation.poll_after_s, ready_by)
     if look.state is DeploymentState.READY:
         return
     yield from _fail(flow, run, look, ready_by)
 
 
-def _await_green(flow: Flow, run: Deploying, poll_s: float, ready_by: datetime) -> Steps[DeploymentLook]:
-    """The last look: ready, failed, or what it was at the deadline."""
-    assert run.plan is not None and run.begun is not None
-    plan, absent = run.plan.plan, 0
-    flow.status(billing_since=run.begun, usd_per_hour=run.plan.offer.usd_per_hour * plan.resources.instances)
+def await_ready(
+    flow: Flow,
+    run: Deploying,
+    priced: PricedPlan,
+    since: datetime,
+    poll_s: float,
+    ready_by: datetime,
+    phase: str = "deploying",
+) -> Steps[DeploymentLook]:
+    """The last look at what was begun at `since`: ready, failed, or what it was at the deadline."""
+    plan, absent = priced.plan, 0
+    show_billing(flow, priced, since)
     while True:
         waiting = f"{plan.name} of {plan.endpoint} to be ready by {ready_by.isoformat()}"
-        flow.status("deploying", waiting_for=waiting, next_look_s=poll_s, percent=10)
+        flow.status(phase, waiting_for=waiting, next_look_s=poll_s, percent=10, rows=run.rows)
         yield from rest(flow, run, poll_s)
         look = yield from flow.call(contracts.OBSERVE_DEPLOYMENT, plan)
         if look.state in (DeploymentState.READY, DeploymentState.FAILED) or flow.now >= ready_by:
@@ -146,7 +157,20 @@ def _await_green(flow: Flow, run: Deploying, poll_s: float, ready_by: datetime) 
         if absent >= 2:  # the creating request was lost, or somebody deleted it
             yield from flow.call(contracts.BEGIN_DEPLOYMENT, plan)
         run.not_before = flow.now + timedelta(seconds=look.poll_after_s)
-        poll_s = next_look_s(flow, run.begun, look.poll_after_s)
+        poll_s = next_look_s(flow, since, look.poll_after_s)
+
+
+def show_billing(flow: Flow, priced: PricedPlan, since: datetime) -> None:
+    """From now on the status says what the deployment costs; `stop_billing` ends that."""
+    plan = priced.plan
+    flow.status(
+        billing_since=since, usd_per_hour=priced.offer.usd_per_hour * plan.resources.instances,
+        lease=serving_lease_id(plan.run), machine=plan.name,
+    )  # fmt: skip
+
+
+def stop_billing(flow: Flow, spent_usd: float) -> None:
+    flow.status(billing_since=None, usd_per_hour=0.0, lease="", machine="", spent_usd=spent_usd)
 
 
 def _fail(flow: Flow, run: Deploying, look: DeploymentLook, ready_by: datetime) -> Steps[None]:

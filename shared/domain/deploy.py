@@ -186,6 +186,7 @@ class ProbeRequest(Wire):
     deployment: str
     model: ModelRef
     attempt: int = 1
+    folder: str = "probes"  # of the run's records
 
 
 class ProbeRow(Wire):
@@ -210,7 +211,10 @@ class ProbeReport(Wire):
     reason: str = ""
     rows: tuple[ProbeRow, ...] = ()
     requests: int = 0
+    p50_ms: float | None = None
     p95_ms: float | None = None
+    p99_ms: float | None = None
+    per_s: float | None = None  # good answers a second
     error_rate: float | None = None
     evidence: BlobRef | None = None
     more: bool = False

@@ -13,13 +13,14 @@ from shared.domain.wire import Wire
 
 
 class PlanRequest(Wire):
-    """`asset`: the model's id in Azure ML, where it is there. `deadline`: of the run."""
+    """`asset`: the model's id in Azure ML, where it is there. `deadline`: of the run. `name`: green's unless said."""
 
     request: DeployRequest
     model: ModelRef
     asset: str = ""
     epoch: int
     deadline: datetime
+    name: str = ""
 
 
 class PricedPlan(Wire):

@@ -82,6 +82,11 @@ def deployment_name(run: str) -> str:
     return "d" + hashlib.sha256(run.encode()).hexdigest()[:8]
 
 
+def profile_deployment_name(run: str, number: int) -> str:
+    """`p`, 8 hexadecimal digits and a number: what a run tries a candidate with. No green and no blue is called so."""
+    return f"p{hashlib.sha256(run.encode()).hexdigest()[:8]}-{number}"
+
+
 def serving_lease_id(run: str) -> str:
     """The lease that the machines behind a run's deployment carry in their tags."""
     return lease_id(run, "serve", 0)

@@ -242,6 +242,11 @@ def error_rate(done: LoadPart) -> float | None:
     return done.errors / done.requests if done.requests else None
 
 
+def rate_per_s(done: LoadPart) -> float | None:
+    """Good answers a second; None where no time passed."""
+    return round(len(done.latencies_ms) / done.seconds, 3) if done.seconds > 0 else None
+
+
 def percentile(values: Sequence[float], share: float) -> float | None:
     """By the nearest rank: `percentile(1..100, 0.95) -> 95`."""
     ordered = sorted(values)

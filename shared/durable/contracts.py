@@ -21,11 +21,13 @@ from shared.domain import (
     ml_events,
     notices,
     offers,
+    profiling,
     registry,
     retrain,
     scoring,
     serving,
     tending,
+    unit_steps,
     upkeep,
 )
 from shared.domain import retrain_decision as decision
@@ -52,6 +54,8 @@ RETRAIN = Step("retrain", retrain.RetrainRequest, retrain.RetrainOutcome)
 TRAIN_TRIALS = Step("train_trials", retrain.TrialsRequest, retrain.TrialsOutcome)
 TRAIN_CHUNK = Step("train_chunk", retrain.ChunkRequest, retrain.ChunkOutcome)
 EVALUATE_MODELS = Step("evaluate_models", retrain.EvaluateRequest, retrain.EvaluateOutcome)
+EVALUATE_UNITS = Step("evaluate_units", unit_steps.EvaluateUnitsRequest, retrain.EvaluateOutcome)
+EVALUATE_UNIT_CHUNK = Step("evaluate_unit_chunk", unit_steps.UnitChunkRequest, retrain.ChunkOutcome)
 MEASURE_DRIFT = Step("measure_drift", drift.DriftRequest, drift.DriftOutcome)
 MEASURE_FEATURES = Step("measure_features", drift.MeasureRequest, drift.MeasureOutcome)
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
@@ -93,6 +97,15 @@ JUDGE_MODELS = Step("judge_models", retrain.JudgeRequest, gate.Verdict)
 REGISTER_MODEL = Step("register_model", retrain.Registration, retrain.Registered)
 RECORD_RETRAINING = Step("record_retraining", retrain.RetrainOutcome, Nothing)
 
+CHECK_UNITS = Step("check_units", unit_steps.UnitsQuery, Nothing)
+WRITE_UNIT_EVALUATION_JOB = Step(
+    "write_unit_evaluation_job", unit_steps.UnitEvaluationJobRequest, jobs.WrittenJob
+)
+JUDGE_UNITS = Step("judge_units", unit_steps.JudgeUnitsRequest, unit_steps.UnitsVerdict)
+CLAIM_UNITS_VERSION = Step("claim_units_version", unit_steps.UnitsRegistration, unit_steps.ClaimedVersion)
+COPY_UNITS = Step("copy_units", unit_steps.CopyUnitsRequest, Nothing)
+REGISTER_UNITS = Step("register_units", unit_steps.UnitsRegistration, retrain.Registered)
+
 FREEZE_COMPARISON = Step("freeze_comparison", drift.DriftRequest, drift.Comparison)
 WRITE_DRIFT_JOB = Step("write_drift_job", drift.DriftJobRequest, jobs.WrittenJob)
 READ_MEASUREMENT = Step("read_measurement", drift.DriftRequest, drift.Measurement)
@@ -119,6 +132,7 @@ READ_SERVING_LOGS = Step("read_serving_logs", serving.LogQuery, serving.ServingL
 BEGIN_DELETION = Step("begin_deletion", serving.DeletionRequest, serving.Deletion)
 
 RUN_PROBE = Step("run_probe", deploy.ProbeRequest, deploy.ProbeReport)
+RECORD_PROFILE = Step("record_profile", profiling.ProfileRecord, Nothing)
 READ_STEP = Step("read_step", judging.StepQuery, judging.Observation)
 RECORD_STEP = Step("record_step", judging.StepEvidence, Nothing)
 ASK_APPROVAL = Step("ask_approval", deploy.ApprovalRequest, Nothing)
