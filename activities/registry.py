@@ -65,13 +65,7 @@ def _champion(name: str) -> str:
 def _card(prefix: str, what: str) -> dict[str, object]:
     data = blob.read_or_none(CONTAINER, f"{prefix}MODEL.json")
     if data is None:
-        known = sorted(
-            {
-                b.name.split("/")[1]
-                for b in blob.list_blobs(CONTAINER, prefix.split("/")[0] + "/")
-                if b.name.count("/") > 1
-            }
-        )
+        known = sorted(blob.list_folders(CONTAINER, f"{prefix.split('/')[0]}/"))
         raise NotFoundError(
             f"{what} is not in container {CONTAINER}; versions there: {known or 'none'}", code="ModelNotFound"
         )

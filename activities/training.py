@@ -125,6 +125,7 @@ def plan_trials(plan: PlanRequest) -> TrialPlan:
         trials=BlobRef(container=settings().state_container, blob=path),
         count=len(planned),
         per_job=units_per_job(len(planned), machines) if workload.trials.unit_column else 1,
+        unit_column=workload.trials.unit_column or "",
     )
 
 

@@ -9,11 +9,13 @@ from orchestrators.jobs import Piece, Terms, run_jobs
 from orchestrators.machines import affordable_offers, check_headroom, on_machines, reasons_of
 from orchestrators.runs import conclude
 from orchestrators.training import training_lease
+from orchestrators.units import register_units
 from shared.domain.cost import Charge, RunCost
 from shared.domain.errors import (
     AppError,
     Cancelled,
     NotFoundError,
+    SpecError,
     from_failure,
 )
 from shared.domain.gate import Ruling, Verdict
@@ -44,10 +46,19 @@ from shared.domain.training_terms import (
     judging_time,
     longest,
 )
+from shared.domain.unit_steps import (
+    EvaluateUnitsRequest,
+    JudgeUnitsRequest,
+    UnitsQuery,
+    UnitsRegistration,
+)
+from shared.domain.units import UNITS, UnitsSummary
 from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
 from shared.durable.flow import Flow, Steps
+
+_STAYS = {Ruling.REJECTED: RetrainState.REJECTED, Ruling.INCONCLUSIVE: RetrainState.INCONCLUSIVE}
 
 
 def _failed(outcome: RetrainOutcome) -> str | None:
@@ -67,6 +78,7 @@ class _Run:
     results: TrialResults = field(default_factory=TrialResults)
     verdict: Verdict | None = None
     registered: Registered | None = None
+    units: UnitsSummary | None = None
 
     def outcome(self, state: RetrainState, reason: str) -> RetrainOutcome:
         request, best, registered = self.request, self.results.best, self.registered
@@ -78,7 +90,7 @@ class _Run:
             reason=reason,
             verdict=self.verdict.ruling if self.verdict else "",
             champion=str(self.champion or ""),
-            challenger=best.trial if best else "",
+            challenger=best.trial if best and not self.units else "",
             registered=str(registered.model) if registered else "",
             deployment=registered.deployment if registered else "",
             table=self.verdict.rows if self.verdict else (),
@@ -90,6 +102,7 @@ class _Run:
             usd=RunCost.of(request.run, tuple(self.charges)).usd,
             charges=tuple(self.charges),
             offers=self.offers,
+            units=self.units,
             teardown="Degraded" if self.remains else "Clean",
             remains=tuple(self.remains),
             started=self.started,
@@ -123,6 +136,10 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
     workload = request.workload
     flow.status("freezing data", waiting_for=f"the list of {workload.data.container}/{workload.data.prefix}")
     run.champion = yield from _champion(flow, workload.model.name)
+    if run.champion and run.champion.flavor == UNITS and workload.trials.unit_column is None:
+        raise SpecError(
+            f"{run.champion} holds a model for each unit; trials.unitColumn must say of which column"
+        )
     data = yield from flow.call(contracts.FREEZE_DATA, request)
     if data.new_blobs < workload.data.min_new_blobs:
         return run.outcome(
@@ -131,6 +148,8 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
             "nothing was bought",
         )
     plan = yield from flow.call(contracts.PLAN_TRIALS, PlanRequest(request=request, data=data))
+    if plan.unit_column:
+        yield from flow.call(contracts.CHECK_UNITS, UnitsQuery(request=request, champion=run.champion))
 
     machines = min(workload.compute.instances, workload.trials.concurrency, plan.jobs)
     report = yield from check_headroom(flow, workload.compute, machines=machines)
@@ -149,7 +168,9 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
             RetrainState.INCONCLUSIVE, f"{few}{'; ' + stopped if stopped else ''}; the champion stays"
         )
 
-    if workload.trials.unit_column is not None:  # no one of them could hold the title for all
+    if plan.unit_column:
+        return (yield from _judge_units(flow, trail, run, data, plan, report, offers, machines))
+    if workload.trials.unit_column is not None:  # a run that was under way when its units were not judged yet
         kept = f"{run.results.valid} of {plan.count} models, one for each {workload.trials.unit_column}"
         return run.outcome(
             RetrainState.TRAINED,
@@ -164,8 +185,7 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
     )
     yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)
     if run.verdict.ruling is not Ruling.PROMOTE:
-        state = RetrainState.REJECTED if run.verdict.ruling is Ruling.REJECTED else RetrainState.INCONCLUSIVE
-        return run.outcome(state, f"{run.verdict.reason}; the champion stays")
+        return run.outcome(_STAYS[run.verdict.ruling], f"{run.verdict.reason}; the champion stays")
     return (yield from _promote(flow, trail, run, data))
 
 
@@ -218,21 +238,60 @@ def _train(
     return "; ".join(reasons[:3])
 
 
-def _evaluate(flow: Flow, run: _Run, request: EvaluateRequest) -> Steps[None]:
+def _evaluate(flow: Flow, run: _Run, request: EvaluateRequest | EvaluateUnitsRequest) -> Steps[str]:
+    """Gives why not all of it was judged, to be added to a reason."""
     roles = "champion and challenger" if request.champion else "the first model"
     flow.status("evaluating", waiting_for=f"{roles} on {request.data.test_blobs} frozen blobs")
-    (outcome,) = yield from flow.gather(contracts.EVALUATE_MODELS, [request], lambda each: each.instance_id)
+    if isinstance(request, EvaluateUnitsRequest):
+        (outcome,) = yield from flow.gather(
+            contracts.EVALUATE_UNITS, [request], lambda each: each.instance_id
+        )
+    else:
+        (outcome,) = yield from flow.gather(
+            contracts.EVALUATE_MODELS, [request], lambda each: each.instance_id
+        )
     _account(run, outcome.value)
     if outcome.error:
         raise outcome.error
     if outcome.value and outcome.value.failure:
         raise from_failure(outcome.value.failure)
+    return (
+        f"; not all were judged: {outcome.value.stopped}" if outcome.value and outcome.value.stopped else ""
+    )
 
 
 def _account(run: _Run, outcome: TrialsOutcome | EvaluateOutcome | None) -> None:
     if outcome is not None:
         run.charges += outcome.charges
         run.remains += outcome.remains
+
+
+def _judge_units(
+    flow: Flow,
+    trail: AuditTrail,
+    run: _Run,
+    data: FrozenData,
+    plan: TrialPlan,
+    report: HeadroomReport,
+    offers: tuple[Offer, ...],
+    machines: int,
+) -> Steps[RetrainOutcome]:
+    """Every unit's challenger against the model that the unit has; then a version of those that won and the others'."""
+    evaluate = EvaluateUnitsRequest(
+        request=run.request, data=data, plan=plan, champion=run.champion, offers=offers,
+        nodes=machines if report.shares_machine else 1,
+        window=run.request.workload.trials.concurrency if report.shares_machine else 1,
+    )  # fmt: skip
+    stopped = yield from _evaluate(flow, run, evaluate)
+    judge = JudgeUnitsRequest(request=run.request, plan=plan, champion=run.champion)
+    judged = yield from flow.call(contracts.JUDGE_UNITS, judge)
+    run.verdict, run.units = judged.verdict, judged.summary
+    yield from trail.write("judged", f"{plan.count} units", why=run.verdict.reason, after=run.verdict.ruling)
+    if run.verdict.ruling is not Ruling.PROMOTE:
+        return run.outcome(_STAYS[run.verdict.ruling], f"{run.verdict.reason}{stopped}; the champion stays")
+    registration = UnitsRegistration(request=run.request, data=data, champion=run.champion, judged=judged)
+    run.registered = yield from register_units(flow, registration)
+    return (yield from _crowned(trail, run, run.registered, f"{run.verdict.reason}{stopped}"))
 
 
 def _promote(flow: Flow, trail: AuditTrail, run: _Run, data: FrozenData) -> Steps[RetrainOutcome]:
@@ -243,12 +302,17 @@ def _promote(flow: Flow, trail: AuditTrail, run: _Run, data: FrozenData) -> Step
         contracts.REGISTER_MODEL,
         Registration(request=run.request, data=data, trial=best, champion=run.champion, verdict=verdict),
     )
-    if not run.registered.promoted:
-        return run.outcome(RetrainState.INCONCLUSIVE, run.registered.note)
-    before, after = str(run.champion or "absent"), str(run.registered.model)
-    yield from trail.write("champion changed", run.registered.model.name, before=before, after=after)
-    note = f"; {run.registered.note}" if run.registered.note else ""
-    return run.outcome(RetrainState.COMPLETED, f"{verdict.reason}{note}")
+    return (yield from _crowned(trail, run, run.registered, verdict.reason))
+
+
+def _crowned(trail: AuditTrail, run: _Run, registered: Registered, reason: str) -> Steps[RetrainOutcome]:
+    """How a run ends that registered a version: it has the title, unless that went elsewhere meanwhile."""
+    if not registered.promoted:
+        return run.outcome(RetrainState.INCONCLUSIVE, registered.note)
+    before, after = str(run.champion or "absent"), str(registered.model)
+    yield from trail.write("champion changed", registered.model.name, before=before, after=after)
+    note = f"; {registered.note}" if registered.note else ""
+    return run.outcome(RetrainState.COMPLETED, f"{reason}{note}")
 
 
 @orchestrator(contracts.EVALUATE_MODELS)

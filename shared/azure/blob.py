@@ -21,6 +21,7 @@ from shared.domain.errors import ConflictError, NotFoundError, SpecError, Transi
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{1,61}[a-z0-9])")
 MAX_NAME = 1024
 CONNECT_TIMEOUT_S = 10
+_SCOPE = "https://storage.azure.com/.default"
 READ_TIMEOUT_S = 40  # an activity may take 60 s
 
 
@@ -56,6 +57,31 @@ def create_only(container: str, name: str, data: bytes, *, metadata: Mapping[str
         if stored is None:
             raise
         return stored == data
+
+
+def copy_only(container: str, name: str, *, source_container: str, source: str) -> bool:
+    """Have Blob Storage copy a blob of up to 256 MiB to a name that must be free; its bytes never come here.
+
+    True if this call made the copy, False if the name was taken. Raises NotFoundError if there is no source.
+    """
+    from azure.core import MatchConditions
+
+    url = _blob(source_container, source).url
+    token = credential().get_token(_SCOPE).token  # the source is read as who we are, not by a signed address
+    try:
+        with classified(f"copy {source_container}/{source} to {container}/{name}"):
+            _blob(container, name).start_copy_from_url(
+                url,
+                requires_sync=True,
+                source_authorization=f"Bearer {token}",
+                etag="*",
+                match_condition=MatchConditions.IfMissing,
+            )
+    except ConflictError as error:
+        if error.code in ("BlobAlreadyExists", "ConditionNotMet"):
+            return False
+        raise
+    return True
 
 
 def write_if_match(container: str, name: str, data: bytes, *, etag: str) -> bool:
@@ -120,6 +146,14 @@ def list_blobs(container: str, prefix: str = "", *, metadata: bool = False) -> I
         if item is None:
             return
         yield _found(item)
+
+
+def list_folders(container: str, prefix: str) -> list[str]:
+    """What follows `prefix` up to the next slash, each once, in name order. One page names thousands of folders."""
+    _check_container(container)
+    with classified(f"list {container}/{prefix}"):
+        listed = _service().get_container_client(container).walk_blobs(name_starts_with=prefix, delimiter="/")
+        return [str(each.name)[len(prefix) :].rstrip("/") for each in listed if str(each.name).endswith("/")]
 
 
 def head(container: str, name: str) -> Found:

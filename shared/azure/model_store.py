@@ -48,8 +48,8 @@ def store_model(name: str, version: str, source: Mapping[str, Any], card: Mappin
             code="ModelChanged",
         )
     whole = {**card, "name": name, "version": version, "file": file, "sha256": sha256, "size": len(data)}
-    _write_once(prefix + file, data)
-    _write_once(prefix + CARD, ledger.encode(whole))
+    write_once(prefix + file, data)
+    write_once(prefix + CARD, ledger.encode(whole))
     return ModelRef(
         name=name, version=version, flavor=str(source["flavor"]), container=CONTAINER, prefix=prefix, file=file,
         sha256=sha256,
@@ -91,14 +91,15 @@ def champion(name: str) -> str:
 
 def versions(name: str) -> list[str]:
     """The whole versions of a model, in the order of their names."""
-    parts = (found.name.split("/") for found in blob.list_blobs(CONTAINER, f"{name}/"))
-    return sorted({each[1] for each in parts if each[2:] == [CARD]}, key=lambda v: (len(v), v))
+    folders = blob.list_folders(CONTAINER, f"{name}/")
+    whole = (each for each in folders if blob.exists(CONTAINER, f"{name}/{each}/{CARD}"))
+    return sorted(whole, key=lambda v: (len(v), v))
 
 
 def _numbers(name: str) -> set[int]:
     """The versions that are numbers, of which anything is there. Others are people's own and in nobody's way."""
-    parts = (found.name.split("/") for found in blob.list_blobs(CONTAINER, f"{name}/"))
-    return {int(each[1]) for each in parts if len(each) > 2 and each[1].isdecimal() and each[1].isascii()}
+    folders = blob.list_folders(CONTAINER, f"{name}/")
+    return {int(each) for each in folders if each.isdecimal() and each.isascii()}
 
 
 def _owner(name: str, version: int) -> str | None:
@@ -106,6 +107,7 @@ def _owner(name: str, version: int) -> str | None:
     return str(json.loads(data).get("run")) if data else None
 
 
-def _write_once(path: str, data: bytes) -> None:
+def write_once(path: str, data: bytes) -> None:
+    """Raises ConflictError if other content is there."""
     if not blob.create_only(CONTAINER, path, data) and blob.read(CONTAINER, path) != data:
         raise ConflictError(f"{CONTAINER}/{path} is there already with other content", code="VersionTaken")

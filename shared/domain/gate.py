@@ -58,7 +58,7 @@ class Evaluation(Wire):
     rows: int
     label_missing_rows: int = 0
     models: dict[str, ModelLook]
-    difference: dict[str, Interval] = {}
+    difference: dict[str, Interval | None] = {}
     slices: tuple[SliceLook, ...] = ()
 
 

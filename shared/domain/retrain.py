@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.domain.cost import Charge
 from shared.domain.errors import Failure
 from shared.domain.gate import GateRow, Verdict
@@ -13,6 +15,7 @@ from shared.domain.lease import Lease
 from shared.domain.offers import Offer
 from shared.domain.registry import ModelRef
 from shared.domain.retraining import Retraining
+from shared.domain.units import UnitsSummary
 from shared.domain.wire import Wire
 
 
@@ -44,6 +47,7 @@ class TrialPlan(Wire):
     trials: BlobRef
     count: int
     per_job: int = 1
+    unit_column: str = Field(default="", exclude_if=lambda column: not column)  # its units will be judged, too
 
     @property
     def jobs(self) -> int:
@@ -165,9 +169,12 @@ class EvaluationJobRequest(Wire):
 
 
 class EvaluateOutcome(Wire):
+    """`stopped`: why not every unit was judged."""
+
     charges: tuple[Charge, ...] = ()
     remains: tuple[str, ...] = ()
     failure: Failure | None = None
+    stopped: str = Field(default="", exclude_if=lambda stopped: not stopped)
 
 
 class JudgeRequest(Wire):
@@ -230,6 +237,7 @@ class RetrainOutcome(Wire):
     offers: tuple[str, ...] = ()
     teardown: str = "Clean"
     remains: tuple[str, ...] = ()
+    units: UnitsSummary | None = Field(default=None, exclude_if=lambda units: units is None)
     audit_head: str = ""
     started: datetime | None = None
     ended: datetime | None = None

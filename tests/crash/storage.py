@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 _NOT_MET = "The condition specified using HTTP conditional header(s) is not met."
@@ -105,6 +105,11 @@ class BlobStorage:
         wanted = headers.get("If-Match")
         if wanted and (found is None or wanted not in ("*", found.etag)):
             return self._refused("PUT", 412, "ConditionNotMet", _NOT_MET)
+        if source := headers.get("x-ms-copy-source"):
+            place, _, original = unquote(urlsplit(source).path).lstrip("/").partition("/")
+            if original not in self.containers[place]:
+                return self._refused("PUT", 404, "BlobNotFound", "The specified blob does not exist.")
+            body = self.containers[place][original].data
         metadata = {
             key[len("x-ms-meta-") :]: value
             for key, value in headers.items()
@@ -113,6 +118,10 @@ class BlobStorage:
         kind = headers.get("x-ms-blob-content-type") or "application/octet-stream"
         stored = blobs[name] = StoredBlob(body, self._etag(), self._now(), kind, metadata)
         shown = {"ETag": stored.etag, "Last-Modified": _http_date(stored.modified)}
+        if source:
+            return Answered(
+                202, self._common() | shown | {"x-ms-copy-status": "success", "x-ms-copy-id": "copy"}
+            )
         return Answered(201, self._common() | shown | {"x-ms-request-server-encrypted": "true"})
 
     def _read(
@@ -160,12 +169,15 @@ class BlobStorage:
         return Answered(202, self._common() | {"x-ms-delete-type-permanent": "true"})
 
     def _listing(self, container: str, blobs: dict[str, StoredBlob], options: Mapping[str, str]) -> bytes:
-        prefix = options.get("prefix", "")
+        prefix, delimiter = options.get("prefix", ""), options.get("delimiter", "")
+        here = [name for name in sorted(blobs) if name.startswith(prefix)]
+        folders = {prefix + n[len(prefix) :].partition(delimiter)[0] + delimiter for n in here if delimiter}
+        folders = {folder for folder in folders if any(name.startswith(folder) for name in here)}
         shown = "".join(
             _entry(name, blobs[name], metadata="metadata" in options.get("include", ""))
-            for name in sorted(blobs)
-            if name.startswith(prefix)
-        )
+            for name in here
+            if not any(name.startswith(folder) for folder in folders)
+        ) + "".join(f"<BlobPrefix><Name>{escape(each)}</Name></BlobPrefix>" for each in sorted(folders))
         return (
             '<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="https://account/" '
             f'ContainerName="{container}"><Prefix>{escape(prefix)}</Prefix><Blobs>{shown}</Blobs><NextMarker />'

@@ -42,12 +42,22 @@ def _app(log: Callable[[str, Callable[[], Any]], None]) -> None:
     log("list nothing", lambda: list(blob.list_blobs("muster", "zzz")))
     log("list nowhere", lambda: list(blob.list_blobs("no-such-place")))
     log("listed as head", lambda: all(f.etag == _etag(f.name) for f in blob.list_blobs("muster", "a/")))
+    log("folders", lambda: [blob.list_folders("muster", prefix) for prefix in ("", "b/", "zz/")][1:])
+    log("folder", lambda: "a" in blob.list_folders("muster", ""))
+    log("copy", lambda: _copied("a/1.json"))
+    log("copy again", lambda: (_copied("a/0"), blob.read("muster", "copies/deep/1")))
+    log("copy what is not there", lambda: _copied("a/9"))
+    log("copies", lambda: (blob.list_folders("muster", "copies/"), blob.head("muster", "copies/deep/1").size))
     log("make a container", lambda: [blob.ensure_container("made-later") for _ in range(2)])  # type: ignore[func-returns-value]
     log("it is empty", lambda: [found.name for found in blob.list_blobs("made-later")])
     log("time", lambda: blob.service_now("muster").tzinfo is not None)
     log("stale delete", lambda: blob.delete("muster", "a/1.json", etag=OLD))
     log("delete", lambda: blob.delete("muster", "a/1.json"))
     log("delete again", lambda: blob.delete("muster", "a/1.json"))
+
+
+def _copied(source: str) -> bool:
+    return blob.copy_only("muster", "copies/deep/1", source_container="muster", source=source)
 
 
 def _agent(log: Callable[[str, Callable[[], Any]], None]) -> None:
