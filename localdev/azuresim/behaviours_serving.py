@@ -14,6 +14,17 @@ _MONITOR = "azure-rest-api-specs monitor 2018-01-01 metrics_API.json and its exa
 SERVING: tuple[Row, ...] = (
     ("a deployment is served by Azure ML's inference server with synchronous workers", "doc", _SERVER),
     (
+        "a server has as many worker processes as WORKER_COUNT says, and one by default, whatever its instance's size",
+        "doc",
+        "learn: machine-learning/how-to-inference-server-http, server parameters; reference-yaml-deployment-"
+        "managed-online, max_concurrent_requests_per_instance",
+    ),
+    (
+        "an instance has this machine's processors: sizes differ by their workers, memory, quota and price",
+        "assumed",
+        "the simulator's own: what waits shows in latency as it would there, what computes does not",
+    ),
+    (
         "the scripts see AZUREML_MODEL_DIR, AML_APP_ROOT, AZUREML_ENTRY_SCRIPT and the deployment's variables",
         "doc",
         "learn: machine-learning/how-to-inference-server-http, how-to-deploy-online-endpoints",
@@ -123,4 +134,10 @@ SERVING: tuple[Row, ...] = (
         "Azure/azure-sdk-for-net issue 29584, grafana/agent issue 6637",
     ),
     ("requests that got to no deployment are in no metric", "assumed", ""),
+    (
+        "behind a 424 modelStatusCode is the model's own status, as in the answer's header",
+        "doc",
+        f"{_STATUS}: `Model Status Code` dimension of `Requests Per Minute`",
+    ),
+    ("modelStatusCode is 0 where the model was not asked or did not answer in time", "assumed", ""),
 )

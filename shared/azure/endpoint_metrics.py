@@ -21,7 +21,9 @@ METRICS_API = "2018-01-01"
 _REQUESTS = "RequestsPerMinute"
 _P50, _P95 = "RequestLatency_P50", "RequestLatency_P95"
 _MINUTE = timedelta(minutes=1)
-MODEL_ERROR = "424"  # how a managed endpoint answers for a model that did not answer 200
+MOST_SERIES = 100  # told of one metric; Azure tells ten unless it is asked for more
+MODEL_ERROR = "424"  # how a managed endpoint answers for a model that did not answer 200: see modelStatusCode
+MODEL_TOO_SLOW = "408"  # how it answers for a model that took longer than its deployment's requestTimeout
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Point:
     value: float
 
 
-def read(endpoint_id: str, query: MetricsQuery, *, by: str = "statusCodeClass") -> dict[str, ServingMetrics]:
-    """Two requests: who asked and how it went, then how long it took.
+# The dimensions that tell good answers from bad. azureml-fe hands a model's own refusals on; a managed endpoint makes 424
+# of all that a model says but 200, be it the client's fault or the model's.
+BY_CLASS = ("statusCodeClass",)
+BY_MODEL_STATUS = ("statusCode", "modelStatusCode")
 
-    `by` is the dimension that tells good answers from bad: `statusCodeClass` ("5xx") or `statusCode` ("424").
-    """
-    requests = _ask(endpoint_id, query, (_REQUESTS,), ("deployment", by))
+
+def read(endpoint_id: str, query: MetricsQuery, *, by: Sequence[str] = BY_CLASS) -> dict[str, ServingMetrics]:
+    """Two requests: who asked and how it went, told apart `by` some dimensions, then how long it took."""
+    requests = _ask(endpoint_id, query, (_REQUESTS,), ("deployment", *by))
     latencies = _ask(endpoint_id, query, (_P50, _P95), ("deployment",))
     return summed(query, tuple(points_of(requests, query.since)), tuple(points_of(latencies, query.since)))
 
@@ -91,9 +96,13 @@ def _of(requests: Sequence[Point], latencies: Sequence[Point]) -> ServingMetrics
 
 
 def _kind(point: Point) -> str:
-    """The first digit of the status; a model's own failure counts as the server's."""
+    """The first digit of the status. Behind a 424 it is the model's own, and where none is told, the model's failure."""
     status = point.labels.get("statuscodeclass") or point.labels.get("statuscode") or ""
-    return "5" if status == MODEL_ERROR else status[:1]
+    if status == MODEL_TOO_SLOW:
+        return "5"
+    if status != MODEL_ERROR:
+        return status[:1]
+    return "4" if point.labels.get("modelstatuscode", "").startswith("4") else "5"
 
 
 def _weighed(points: Sequence[Point], weights: Mapping[datetime, float]) -> float | None:
@@ -113,6 +122,7 @@ def _ask(
         "interval": "PT1M",
         "aggregation": "Average",
         "$filter": " and ".join(f"{dimension} eq '*'" for dimension in dimensions),
+        "top": str(MOST_SERIES),
     }
     path = f"{endpoint_id}/providers/Microsoft.Insights/metrics?{urlencode(parameters, quote_via=quote, safe='$')}"
     target = f"read {metrics[0]} of endpoint {query.endpoint}"

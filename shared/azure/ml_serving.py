@@ -183,8 +183,8 @@ class OnlineServer:
         )
 
     def read_metrics(self, query: MetricsQuery) -> dict[str, ServingMetrics]:
-        """Two requests to Azure Monitor. Azure's own machines answer 424 for a model that failed: told by its status."""
-        by = "statusCodeClass" if self._on_clusters else "statusCode"
+        """Two requests to Azure Monitor. Azure's own machines answer 424 for whatever a model did not answer 200 to."""
+        by = endpoint_metrics.BY_CLASS if self._on_clusters else endpoint_metrics.BY_MODEL_STATUS
         return endpoint_metrics.read(ml_endpoints.endpoint_id(query.endpoint), query, by=by)
 
     def _compute(self, target: Target) -> str:

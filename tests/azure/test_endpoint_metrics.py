@@ -84,14 +84,18 @@ def test_a_counted_zero_is_a_zero_and_known() -> None:
     assert (green.requests, green.minutes) == (0, 2) and green.newest is not None
 
 
-def test_a_managed_endpoint_s_424_is_the_model_s_failure() -> None:
+def test_behind_a_managed_endpoint_s_424_counts_what_the_model_said() -> None:
     requests = answer(
         "RequestsPerMinute",
-        series("green", {1: 90}, statusCode="200"),
-        series("green", {1: 6}, statusCode="424"),
-        series("green", {1: 3}, statusCode="400"),
-        series("green", {1: 1}, statusCode="503"),
+        series("green", {1: 80}, statusCode="200", modelStatusCode="200"),
+        series("green", {1: 9}, statusCode="424", modelStatusCode="400"),
+        series("green", {1: 2}, statusCode="424", modelStatusCode="413"),
+        series("green", {1: 4}, statusCode="424", modelStatusCode="500"),
+        series("green", {1: 1}, statusCode="424", modelStatusCode="0"),
+        series("green", {1: 1}, statusCode="424"),
+        series("green", {1: 2}, statusCode="408", modelStatusCode="0"),
+        series("green", {1: 1}, statusCode="429", modelStatusCode="0"),
     )
     green = read(requests)["green"]
 
-    assert (green.requests, green.errors_4xx, green.errors_5xx) == (100, 3, 7)
+    assert (green.requests, green.errors_4xx, green.errors_5xx) == (100, 12, 8)

@@ -27,6 +27,7 @@ from localdev.azuresim.serving.tally import Served, Tally
 from localdev.clock import Clock
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
+MODEL_STATUS_HEADER = "ms-azureml-model-error-statuscode"
 AUDIENCES = {"https://ml.azure.com"}
 LARGEST_BYTES = 100 * 1024 * 1024
 _LARGEST_MANAGED_BYTES = 10 * 1024 * 1024
@@ -128,6 +129,7 @@ class InferenceRouter:
             model_status = answer.status
             response = _returned(answer, name, endpoint.kind)
         except Refused as refused:
+            model_status = int(refused.headers.get(MODEL_STATUS_HEADER, 0))
             response = _refusal(refused, name)
         wall_ms = (time.monotonic() - began) * 1000
         endpoint.tally.add(Served(self._clock.time(), name, response.status, model_status, wall_ms))
@@ -187,7 +189,7 @@ def _returned(answer: _Answer, deployment: str, kind: Kind) -> web.Response:
     status = answer.status
     if kind == "managed" and status != 200:
         headers |= {
-            "ms-azureml-model-error-statuscode": str(status),
+            MODEL_STATUS_HEADER: str(status),
             "ms-azureml-model-error-reason": "model_error",
         }
         status = 424
@@ -241,5 +243,5 @@ def _model_error(status: int, reason: str) -> Refused:
         424,
         "ModelError",
         reason,
-        {"ms-azureml-model-error-statuscode": str(status), "ms-azureml-model-error-reason": reason},
+        {MODEL_STATUS_HEADER: str(status), "ms-azureml-model-error-reason": reason},
     )
