@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 
 from shared.azure import approval_records, arm, collected, endpoint_records, ledger
 from shared.domain.deploy import (
@@ -73,7 +73,7 @@ def read_step(query: StepQuery) -> Observation:
         blue=_state(look, query.blue) if query.blue else DeploymentState.READY,
         green_metrics=metrics.get(query.green),
         blue_metrics=metrics.get(query.blue),
-        drift=_drift(query, record),
+        drift=_drift(query, record, look, now),
         command=command,
         by=by,
         number=query.number if command in (Command.APPROVE, Command.REJECT) else 0,
@@ -113,19 +113,43 @@ def _metrics(query: StepQuery, now: datetime) -> dict[str, ServingMetrics]:
         return {}
 
 
-def _drift(query: StepQuery, record: EndpointRecord) -> PredictionDrift | None:
-    """Of what both were seen to answer; None where it is not judged or cannot be read."""
+def _drift(
+    query: StepQuery, record: EndpointRecord, look: EndpointLook | None, now: datetime
+) -> PredictionDrift | None:
+    """Of what both were seen to answer in the step; None where it is not judged or cannot be read.
+
+    Each look at a map that is not read back yet marks how far the collected rows have come: the look that reads it back
+    is the step's `since`, and what lies behind its mark is the step's.
+    """
     if query.rollout.max_prediction_drift is None or not query.blue:
         return None
     blue = record.live.model if record.live and record.live.name == query.blue else ""
+    green = f"{query.model}:{query.version}"
     try:
+        if not query.baking:
+            _mark(query, now, blue, green)
+            return None
+        step = _mark(query, query.since, blue, green)
+        serves = look is None or bool(look.traffic.get(query.blue))
+        of_blue = step if serves else _mark(query, query.began, blue, green)
         return compare(
-            collected.predictions(query.endpoint, blue, query.blue),
-            collected.predictions(query.endpoint, f"{query.model}:{query.version}", query.green),
+            collected.predictions(query.endpoint, blue, query.blue, of_blue["blue"]),
+            collected.predictions(query.endpoint, green, query.green, step["green"]),
         )
     except AppError as error:
         logger.warning("predictions not read", extra={"run": query.run, "error": str(error)})
         return None
+
+
+def _mark(query: StepQuery, moment: datetime, blue: str, green: str) -> dict[str, collected.Mark]:
+    """How far the rows of both had come at a look. The first word stands."""
+    path = f"deployments/{query.run}/collected/{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}.json"
+    marked = ledger.read(path)
+    if marked is None:
+        told = {"blue": collected.mark(query.endpoint, blue), "green": collected.mark(query.endpoint, green)}
+        ledger.claim(path, told)
+        marked = ledger.read(path)
+    return marked or {"blue": {}, "green": {}}
 
 
 def _command(query: StepQuery) -> tuple[Command, str]:

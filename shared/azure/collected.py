@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from shared.azure import blob
 from shared.config import settings
@@ -26,33 +26,57 @@ def address() -> str:
     return f"{settings().storage_account_url.rstrip('/')}/{CONTAINER}" if settings().ml_workspace_id else ""
 
 
-def predictions(endpoint: str, model: str, deployment: str) -> list[object]:
-    """The newest of what a deployment of `model` (`name:version`) answered, each row once. Empty: nothing is collected.
+type Mark = Mapping[str, int]  # how long each blob was at a moment: what was collected since lies behind it
 
-    No time is asked: rows bear the clock of the machine that served them, which is not ours.
+
+def mark(endpoint: str, model: str) -> Mark:
+    """How far what was collected of `model` (`name:version`) has come."""
+    folder = _folder(endpoint, model)
+    return {each.name: each.size for each in _blobs(folder)} if folder else {}
+
+
+def predictions(endpoint: str, model: str, deployment: str, since: Mark) -> list[object]:
+    """What a deployment of `model` (`name:version`) was seen to answer since a mark was taken, each row once; the newest.
+
+    Empty: nothing is collected. No time is asked: rows bear the clock of the machine that served them, which is not ours.
     """
-    name, _, version = model.partition(":")
-    scope = settings().ml_workspace_id.strip("/").split("/")
-    if len(scope) != 8 or not version:
+    folder = _folder(endpoint, model)
+    if not folder:
         return []
-    folder = "/".join([scope[1], scope[3], scope[7], endpoint, name, version, "predictions"])
     seen: dict[tuple[str, str], object] = {}
-    for request, _, _, served_by, number, *values in _rows(f"{folder}/"):
+    for request, _, _, served_by, number, *values in _rows(folder, since):
         if served_by == deployment and values:
             seen[request, number] = _value(values[0])
     return list(seen.values())[-MOST_ROWS:]
 
 
-def _rows(folder: str) -> Iterator[list[str]]:
-    """Whole rows from the end of each of the newest blobs, in the order in which they were written."""
+def _folder(endpoint: str, model: str) -> str:
+    name, _, version = model.partition(":")
+    scope = settings().ml_workspace_id.strip("/").split("/")
+    if len(scope) != 8 or not version:
+        return ""
+    return "/".join([scope[1], scope[3], scope[7], endpoint, name, version, "predictions", ""])
+
+
+def _blobs(folder: str) -> list[blob.Found]:
+    """In the order in which they were written to last."""
     try:
-        blobs = sorted(blob.list_blobs(CONTAINER, folder), key=lambda each: each.last_modified)[-_NEWEST:]
+        return sorted(blob.list_blobs(CONTAINER, folder), key=lambda each: each.last_modified)
     except NotFoundError:
-        return
-    for each in blobs:
-        offset = max(0, each.size - _TAIL)
+        return []
+
+
+def _rows(folder: str, since: Mark) -> Iterator[list[str]]:
+    """Whole rows behind the mark, from the end of each of the newest blobs, in the order in which they were written."""
+    for each in _blobs(folder)[-_NEWEST:]:
+        begins = since.get(each.name, 0)
+        offset = max(begins, each.size - _TAIL)
+        if offset >= each.size:
+            continue
         content = blob.read_range(CONTAINER, each.name, offset, each.size - offset, etag="")
-        lines = content.decode("utf-8", errors="replace").split("\n")[1:-1]  # no header, no half rows
+        lines = content.decode("utf-8", errors="replace").split("\n")[:-1]  # no half row
+        # Blocks are whole rows: a mark lies between two. Else the first line is the header, or the end of a row.
+        lines = lines if offset and offset == begins else lines[1:]
         yield from (row for row in csv.reader(io.StringIO("\n".join(lines))) if len(row) > _LEAD)
 
 

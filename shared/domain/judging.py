@@ -33,8 +33,9 @@ class Command(StrEnum):
 class StepQuery(Wire):
     """Look at a step of a rollout. `since`: when its map was read back; `began`: when the rollout began.
 
-    Metrics are those of the step; blue's predictions are those since the rollout `began`, so that there are some in the
-    last step too. `number` is the pause whose decision is looked for, 0 if none is.
+    Metrics and predictions are those of the step; where blue has no traffic any more, in the last step, its predictions
+    are those since the rollout `began`. `baking`: the map was read back, and the step is judged. `number` is the pause
+    whose decision is looked for, 0 if none is.
     """
 
     run: str
@@ -49,6 +50,7 @@ class StepQuery(Wire):
     began: datetime
     epoch: int
     number: int = 0
+    baking: bool = False
 
 
 class Observation(Wire):
