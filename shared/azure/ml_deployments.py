@@ -19,6 +19,7 @@ from shared.config import Settings
 from shared.domain.deployment import DEFAULT_INSTANCE_TYPE
 from shared.domain.errors import NotFoundError, PlatformError, TransientError
 from shared.domain.lease import TAG_APP, TAG_EPOCH, TAG_OWNER
+from shared.domain.price_book import find_size
 from shared.domain.redaction import redact
 from shared.domain.serving import MAX_LOG, DeploymentLook, DeploymentPlan, DeploymentState
 
@@ -139,10 +140,18 @@ def environment_variables(plan: DeploymentPlan, settings: Settings) -> dict[str,
         "MUSTER_MODEL": plan.model.name,
         "MUSTER_VERSION": plan.model.version,
         INSTANCE_CLIENT_ID: settings.vm_identity_client_id,
+        # Azure ML's server has one process unless it is told otherwise, however large the instance is.
+        "WORKER_COUNT": str(plan.resources.workers(_vcpus(plan))),
     }
     if plan.collect:
         told |= {"MUSTER_COLLECT": plan.collect, "MUSTER_COLLECT_CLIENT_ID": settings.vm_identity_client_id}
     return told
+
+
+def _vcpus(plan: DeploymentPlan) -> int:
+    """Of a managed instance's size; 0 on a cluster, where a pod has the cores that it asks for."""
+    size = plan.resources.instance_type
+    return find_size(size).vcpus if plan.target.platform == "managed_endpoint" and size else 0
 
 
 def is_of_run(deployment: Mapping[str, Any], run: str, epoch: int, settings: Settings) -> bool:

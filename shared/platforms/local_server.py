@@ -112,7 +112,7 @@ class LocalServer:
                 _fill(fresh, plan)
                 fresh.rename(place)
             _ensure_router(folder)
-            for number in range(plan.resources.instances):
+            for number in range(_servers(plan.resources)):
                 _start_instance(place, number, plan)
         logger.info(
             "deployment begun", extra={"endpoint": plan.endpoint, "deployment": plan.name, "run": plan.run}
@@ -304,11 +304,16 @@ def _fill(place: Path, plan: DeploymentPlan) -> None:
     resources = plan.resources
     told = {
         "tags": plan.tags(settings().app),
-        "instances": resources.instances,
+        "instances": _servers(resources),
         "timeout_s": resources.request_timeout.total_seconds(),
         "max_concurrent": resources.max_concurrent * resources.instances,
     }
     (place / "server.json").write_text(json.dumps(told))
+
+
+def _servers(resources: Resources) -> int:
+    """Processes: as many for each instance as an instance in Azure is told to have."""
+    return resources.instances * resources.workers()
 
 
 def _start_instance(place: Path, number: int, plan: DeploymentPlan) -> None:
