@@ -26,6 +26,7 @@ from shared.domain.deploy import (
     HoldRequest,
     LastGood,
     Lineage,
+    ProbeKind,
     ProbeReport,
     ProbeRequest,
 )
@@ -111,6 +112,9 @@ class ServingDay(Night):
         self.maps: list[dict[str, int]] = []
         self.lag = 0
         self.green_state = DeploymentState.READY
+        self.prices: dict[str, float] = {}  # by size
+        self.p95_at: dict[str, float] = {}  # by size, in milliseconds, of one request at a time
+        self.states: dict[str, DeploymentState] = {}  # what becomes of a deployment, by its name
         self.errors_at: dict[int, float] = {}  # green's share of 5xx by its weight
         self.tags = {TAG_MANAGED_BY: "muster", TAG_DEADLINE: "2026-03-01T12:00:00Z", TAG_OWNER: RUN}
         self.silent = False  # no metrics at all
@@ -174,15 +178,15 @@ class ServingDay(Night):
         asked = PlanRequest.model_validate(payload)
         workload = asked.request.workload
         plan = DeploymentPlan(
-            target=workload.target, name=asked.request.green, run=asked.request.run, epoch=asked.epoch,
+            target=workload.target, name=asked.name or asked.request.green, run=asked.request.run, epoch=asked.epoch,
             deadline=asked.deadline, model=asked.model, resources=workload.resources,
         )  # fmt: skip
-        return PricedPlan(
-            plan=plan, offer=Offer(size="Standard_DS2_v2", region="westeurope", price_usd_per_hour=0.2)
-        )
+        size = workload.resources.instance_type or "Standard_DS2_v2"
+        price = self.prices.get(size, 0.2)
+        return PricedPlan(plan=plan, offer=Offer(size=size, region="westeurope", price_usd_per_hour=price))
 
     def begin_deployment(self, payload: Any) -> Wire:
-        self.deployments.setdefault(payload["name"], self.green_state)
+        self.deployments.setdefault(payload["name"], self.states.get(payload["name"], self.green_state))
         return Operation(poll_after_s=20)
 
     def observe_deployment(self, payload: Any) -> Wire:
@@ -197,7 +201,16 @@ class ServingDay(Night):
         return ServingLogs(text="ERROR: no such package")
 
     def run_probe(self, payload: Any) -> Wire:
-        kind = ProbeRequest.model_validate(payload).kind
+        probe = ProbeRequest.model_validate(payload)
+        kind, load = probe.kind, probe.request.workload.tests.load
+        if probe.folder == "profile" and kind is ProbeKind.LOAD:
+            p95 = (
+                self.p95_at.get(probe.request.workload.resources.instance_type or "", 40.0) * load.concurrency
+            )
+            ok = p95 <= load.p95.total_seconds() * 1000
+            return ProbeReport(kind=kind, ok=ok, reason="" if ok else "too slow", requests=load.requests,
+                               p50_ms=p95 / 2, p95_ms=p95, p99_ms=p95, per_s=1000 * load.concurrency / p95,
+                               error_rate=0.0)  # fmt: skip
         ok = kind != self.failing_probe
         return ProbeReport(kind=kind, ok=ok, reason="" if ok else "7 of 100 answers are wrong", requests=100)
 
@@ -283,7 +296,7 @@ class ServingDay(Night):
     def publish_notice(self, _: Any) -> Wire:
         return Told(sent=True)
 
-    record_step = record_deployment = Night._nothing
+    record_step = record_deployment = record_profile = Night._nothing
 
     def list_lost_rollouts(self, payload: Any) -> Wire:
         looked = EndpointLook.model_validate(self.read_endpoint(payload))
