@@ -26,6 +26,7 @@ from shared.domain.scoring import (
     WriteJobRequest,
 )
 from shared.domain.shards import InputItem, Shard, plan_batches, plan_shards
+from shared.domain.units import UNITS
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.durable.contracts import Nothing
@@ -129,6 +130,7 @@ def _job(request: WriteJobRequest, job_id: str) -> dict[str, object]:
         "model": {
             "container": model.container, "prefix": model.prefix, "name": model.name,
             "version": model.version, "flavor": model.flavor, "sha256": model.sha256,
+            **({"unknown_units": workload.model.unknown_units} if model.flavor == UNITS else {}),
         },
         "code": agent.upload_scoring_code(workload),
         "output": {"container": workload.output.container, "path": batch.output_path},
@@ -185,6 +187,7 @@ def publish_scores(publish: PublishRequest) -> Receipt:
     return Receipt(
         manifest=manifest_ref, success=success_ref, listed=manifest.listed, scored=manifest.scored,
         quarantined=manifest.quarantined, rows=manifest.rows, parts=len(manifest.parts),
+        unpredicted=manifest.unpredicted,
     )  # fmt: skip
 
 

@@ -54,6 +54,13 @@ class _Case:
 
 
 def main(folder: Path, out: Path) -> int:
+    document = evaluation_of(folder)
+    (out / EVALUATION).write_text(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    return 0
+
+
+def evaluation_of(folder: Path) -> dict[str, Any]:
+    """What is found in one case, as evaluation.json has it."""
     specification = json.loads((folder / COMPARISON).read_bytes())
     prepared = json.loads((folder / PREPARED).read_bytes())
     labels = numpy.fromfile(folder / LABELS, "<f8")
@@ -61,9 +68,7 @@ def main(folder: Path, out: Path) -> int:
         model["role"] for model in specification["models"] if model["role"] not in specification["errors"]
     ]
     predicted = {role: numpy.fromfile(folder / predictions_of(role), "<f8") for role in roles}
-    document = _evaluation(_Case(specification, prepared, labels, predicted), folder)
-    (out / EVALUATION).write_text(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    return 0
+    return _evaluation(_Case(specification, prepared, labels, predicted), folder)
 
 
 def _evaluation(case: _Case, folder: Path) -> dict[str, Any]:

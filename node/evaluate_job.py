@@ -60,7 +60,7 @@ class EvaluateJob:
 def parse_evaluate_job(raw: bytes, account_url: str) -> EvaluateJob:
     """The job in `raw`. Raises JobSpecError with the path of the first thing that is wrong."""
     head, fields = parse_head(raw, SCHEMA, account_url)
-    models = tuple(_judged(one, f"job.models[{n}]") for n, one in enumerate(fields.take("models", full_list)))
+    models = tuple(judged(one, f"job.models[{n}]") for n, one in enumerate(fields.take("models", full_list)))
     if len({model.role for model in models}) != len(models):
         raise JobSpecError("job.models: two have the same role")
     return EvaluateJob(
@@ -68,16 +68,16 @@ def parse_evaluate_job(raw: bytes, account_url: str) -> EvaluateJob:
         data=fields.take("data", blob_source),
         label=fields.take("label", short_text),
         models=models,
-        metrics=_texts(fields.take("metrics", full_list), "job.metrics", METRICS),
-        slices=_texts(fields.take("slices", a_list, default=[]), "job.slices", None),
-        confidence=fields.take("confidence", _share, default=0.95),
+        metrics=texts(fields.take("metrics", full_list), "job.metrics", METRICS),
+        slices=texts(fields.take("slices", a_list, default=[]), "job.slices", None),
+        confidence=fields.take("confidence", share, default=0.95),
         bootstrap=fields.take("bootstrap", between(100, 100_000), default=1000),
         seed=fields.take("seed", between(0, 2**31), default=0),
         timeout_s=fields.take("timeout_s", between(1, 24 * 3600), default=1800),
     )
 
 
-def _judged(raw: object, path: str) -> Judged:
+def judged(raw: object, path: str) -> Judged:
     fields = Fields(raw, path)
     return Judged(
         role=fields.take("role", one_of(*ROLES)),
@@ -91,12 +91,12 @@ def _judged(raw: object, path: str) -> Judged:
     )
 
 
-def _texts(raw: list[object], path: str, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
+def texts(raw: list[object], path: str, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
     check = one_of(*allowed) if allowed else short_text
     return tuple(dict.fromkeys(check(one, f"{path}[{n}]") for n, one in enumerate(raw)))
 
 
-def _share(value: object, path: str) -> float:
+def share(value: object, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value < 1:
         raise JobSpecError(f"{path}: a number from 0.5 to below 1 is expected")
     return float(value)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ class _Attempt:
     def _fetch_model(self, model: Judged) -> ModelCard | None:
         folder = self._folder("models", model.role)
         try:
-            card = _fetch_judged(self._store, model, folder)
+            card = fetch_judged(self._store, model, folder)
         except ModelLoadError as error:
             self._errors[model.role] = str(error)
             return None
@@ -175,24 +176,37 @@ def _named(model: Judged) -> dict[str, Any]:
     return {name: getattr(model, name) for name in ("role", "name", "version", "sha256")}
 
 
-def _fetch_judged(store: Store, model: Judged, folder: Path) -> ModelCard:
+def fetch_judged(
+    store: Store, model: Judged, folder: Path, contract: Mapping[str, Any] | None = None
+) -> ModelCard:
     """Put card and model file into `folder`: a challenger's card knows neither name nor version yet.
 
-    Raises ModelLoadError unless the file is the one that was promised.
+    The card is the one beside the file, or made of the `contract`. Raises ModelLoadError unless the file is the one
+    that was promised.
     """
     prefix = model.prefix.rstrip("/")
     try:
-        raw = json.loads(store.read(model.container, f"{prefix}/{CARD}", max_bytes=CARD_MAX_BYTES))
+        raw = (
+            {**contract, "flavor": model.flavor} if contract else _card_beside(store, model.container, prefix)
+        )
         found = store.fetch(model.container, f"{prefix}/{model.file}", folder / model.file)
     except NotThere as error:
         raise ModelLoadError(str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{CARD} is not JSON: {error}") from error
     if found != model.sha256:
         raise ModelLoadError(f"{model.file}: sha256 {found}, promised {model.sha256}")
-    if not isinstance(raw, dict) or raw.get("flavor") != model.flavor:
+    if raw.get("flavor") != model.flavor:
         raise ModelLoadError(f"{CARD} is not that of a model of flavor {model.flavor}")
     known = {"name": model.name, "version": model.version, "file": model.file, "sha256": model.sha256}
     data = json.dumps(raw | known).encode()
     (folder / CARD).write_bytes(data)
     return parse_card(data)
+
+
+def _card_beside(store: Store, container: str, prefix: str) -> dict[str, Any]:
+    try:
+        raw = json.loads(store.read(container, f"{prefix}/{CARD}", max_bytes=CARD_MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{CARD} is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ModelLoadError(f"{CARD}: an object is expected")
+    return raw

@@ -28,6 +28,7 @@ from node.fields import (
 )
 
 SCHEMA = "muster.score-job/1"
+UNKNOWN_UNITS = ("leaveEmpty", "quarantine")  # what becomes of rows whose unit has no model
 JOB_MAX_BYTES = 64 * 1024 * 1024
 _REFERENCE_MAX_CHARS = 16 * 1024
 
@@ -51,6 +52,7 @@ class ModelSource:
     version: str
     flavor: str
     sha256: str
+    unknown_units: str = "leaveEmpty"
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _model(raw: object, path: str) -> ModelSource:
         version=fields.take("version", short_text),
         flavor=fields.take("flavor", short_text),
         sha256=fields.take("sha256", matching(SHA256)),
+        unknown_units=fields.take("unknown_units", one_of(*UNKNOWN_UNITS), default=UNKNOWN_UNITS[0]),
     )
 
 

@@ -14,6 +14,7 @@ from node.storage import Store
 _MODULES = {
     "muster.train-job/1": "node.training",
     "muster.evaluate-job/1": "node.evaluation",
+    "muster.evaluate-units-job/1": "node.unit_evaluation",
     "muster.drift-job/1": "node.drift",
 }
 

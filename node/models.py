@@ -18,6 +18,7 @@ from node.storage import NotThere, Store
 CARD = "MODEL.json"
 TYPES = ("double", "long", "string", "boolean")
 FLAVORS = ("sklearn", "onnx")
+UNITS = "units"  # a version that holds a model for each unit: its file is their index
 SOURCE_COLUMN = "_source"
 CARD_MAX_BYTES = 256 * 1024
 
@@ -90,6 +91,8 @@ def load_model(folder: Path, card: ModelCard) -> Model:
     data = (folder / card.file).read_bytes()
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise ModelLoadError(f"{card.file}: its sha256 is not {card.sha256}")
+    if card.flavor == UNITS:
+        raise ModelLoadError(f"{card.name} {card.version} holds a model for each unit, and is none itself")
     try:
         return _Onnx(data, card) if card.flavor == "onnx" else _Sklearn(data)
     except NodeError:
@@ -101,8 +104,8 @@ def load_model(folder: Path, card: ModelCard) -> Model:
 def _fault_of(card: ModelCard) -> str | None:
     names = [column.name for column in card.inputs]
     made = [SOURCE_COLUMN, card.output.name]
-    if card.flavor not in FLAVORS:
-        return f"flavor {card.flavor!r} is not {' or '.join(FLAVORS)}"
+    if card.flavor not in (*FLAVORS, UNITS):
+        return f"flavor {card.flavor!r} is not {' or '.join((*FLAVORS, UNITS))}"
     if "/" in card.file or not is_safe_name(card.file):
         return f"file {card.file!r} is not a plain file name"
     if not names or len(set(names)) != len(names) or len(set(card.keys)) != len(card.keys):

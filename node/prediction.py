@@ -21,16 +21,21 @@ from node.models import CARD, Model, load_model, parse_card
 
 def main(model_folder: Path, rows: Path, out: Path) -> int:
     try:
-        card = parse_card((model_folder / CARD).read_bytes())
-        model = load_model(model_folder, card)
-        with (out / PREDICTED).open("wb") as file:
-            for path in sorted(rows.glob("*.parquet")):
-                frame = pyarrow.parquet.read_table(path, use_threads=False).to_pandas(use_threads=False)
-                file.write(_predicted(model, frame).tobytes())
+        predict(model_folder, rows, out / PREDICTED)
     except (ModelLoadError, ItemFault) as error:
         sys.stderr.write(f"\n{reason_of(error)}\n")
         return 3
     return 0
+
+
+def predict(model_folder: Path, rows: Path, target: Path) -> None:
+    """Raises ModelLoadError, or ItemFault where the model does not predict."""
+    card = parse_card((model_folder / CARD).read_bytes())
+    model = load_model(model_folder, card)
+    with target.open("wb") as file:
+        for path in sorted(rows.glob("*.parquet")):
+            frame = pyarrow.parquet.read_table(path, use_threads=False).to_pandas(use_threads=False)
+            file.write(_predicted(model, frame).tobytes())
 
 
 def _predicted(model: Model, frame: Any) -> Any:

@@ -25,10 +25,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Scored:
-    """The table's rows are those of the first input, `rows[0]` of them, then those of the second, and so on."""
+    """The table's rows are those of the first input, `rows[0]` of them, then those of the second, and so on.
+
+    `unpredicted`: of each input's rows those whose unit has no model; empty where there are no units.
+    """
 
     table: pa.Table
     rows: tuple[int, ...]
+    unpredicted: tuple[int, ...] = ()
 
 
 class Scorer(Protocol):
@@ -56,15 +60,19 @@ class BuiltInScorer:
             raise ItemFault(f"the model raised {reason_of(error)}") from error
         result = table.select(list(self._card.keys))
         result = result.append_column(SOURCE_COLUMN, pa.array([one.blob] * table.num_rows, pa.string()))
-        result = result.append_column(self._card.output.name, self._column(predicted, table.num_rows))
+        result = result.append_column(
+            self._card.output.name, as_column(predicted, table.num_rows, self._card.output.type)
+        )
         return Scored(result, (table.num_rows,))
 
-    def _column(self, predicted: Any, rows: int) -> pa.Array:
-        values = numpy.asarray(predicted)
-        if values.shape != (rows,):
-            raise ItemFault(f"the model gave {values.shape} values for {rows} rows")
-        kind = arrow_type(self._card.output.type)
-        try:
-            return pa.array(values).cast(kind)
-        except pa.ArrowException as error:
-            raise ItemFault(f"the model gave {values.dtype}, {kind} expected: {error}") from error
+
+def as_column(predicted: Any, rows: int, type_: str) -> pa.Array:
+    """A model's answer as a column of the declared type. Raises ItemFault if it is not one."""
+    values = numpy.asarray(predicted)
+    if values.shape != (rows,):
+        raise ItemFault(f"the model gave {values.shape} values for {rows} rows")
+    kind = arrow_type(type_)
+    try:
+        return pa.array(values).cast(kind)
+    except pa.ArrowException as error:
+        raise ItemFault(f"the model gave {values.dtype}, {kind} expected: {error}") from error

@@ -118,7 +118,7 @@ class _Attempt:
         except ItemFault:
             return False
         for index, count in zip(batch, rows, strict=True):
-            self._scored(index, count, attempts=1)
+            self._scored(index, *count, attempts=1)
         return True
 
     def _score_alone(self, index: int) -> None:
@@ -130,23 +130,26 @@ class _Attempt:
         while tries < self._owner.attempts:
             tries += 1
             try:
-                (rows,) = self._try([index])
+                (count,) = self._try([index])
             except ItemFault as fault:
                 reason = str(fault)
                 continue
-            self._scored(index, rows, attempts=tries)
+            self._scored(index, *count, attempts=tries)
             return
         self._quarantined(index, reason, attempts=tries)
 
-    def _try(self, batch: list[int]) -> tuple[int, ...]:
+    def _try(self, batch: list[int]) -> list[tuple[int, int]]:
+        """Of each input, how many rows it has, and how many of them no unit's model could predict."""
         self._ledger.mark(batch)
         self._tell("begin", batch)
         scored = self._owner.attempt([self._owner.fetch(index, self._shard.items[index]) for index in batch])
         self._part.append(scored.table)
-        return scored.rows
+        return list(zip(scored.rows, scored.unpredicted or [0] * len(batch), strict=True))
 
-    def _scored(self, index: int, rows: int, attempts: int) -> None:
+    def _scored(self, index: int, rows: int, unpredicted: int, attempts: int) -> None:
         self._note(index, "scored", rows, None, attempts)
+        if unpredicted:
+            self._outcomes[-1]["unpredicted"] = unpredicted
 
     def _quarantined(self, index: int, reason: str, attempts: int) -> None:
         self._note(index, "quarantined", 0, reason, attempts)

@@ -15,11 +15,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node.errors import NodeError, reason_of
-from node.job import ScoreJob, Shard
+from node.errors import CodeLoadError, NodeError, reason_of
+from node.job import ModelSource, ScoreJob, Shard
 from node.lifeline import die_with_parent
 from node.logs import log_as_json
-from node.models import ModelCard, load_model
+from node.models import UNITS, ModelCard, load_model
 from node.storage import Store
 
 if TYPE_CHECKING:  # pandas and pyarrow are loaded once, in the fork server, and never in the agent itself
@@ -49,7 +49,7 @@ def work(setup: Setup, pipe: Connection) -> None:
     folder.mkdir()
     try:
         store = Store(setup.job.account_url, setup.client_id)
-        scorer = _scorer(setup, folder)
+        scorer = _scorer(setup, store, folder)
     except NodeError as error:
         pipe.send(("broken", (error.kind, reason_of(error))))
         return
@@ -69,8 +69,12 @@ def _score(shards: ShardScorer, shard: Shard, pipe: Connection) -> None:
         pipe.send(("done", record))
 
 
-def _scorer(setup: Setup, folder: Path) -> Scorer:
+def _scorer(setup: Setup, store: Store, folder: Path) -> Scorer:
     code = setup.job.code
+    if code is not None and setup.card is not None and setup.card.flavor == UNITS:
+        raise CodeLoadError(
+            "a model per unit is scored by the built-in scorer; scoring code is given none of its models"
+        )
     if code is not None:
         from node.usercode import UserScorer
 
@@ -79,8 +83,20 @@ def _scorer(setup: Setup, folder: Path) -> Scorer:
         return UserScorer(setup.code_folder, code.entry, setup.model_folder, inputs, size, column)
     from node.scoring import BuiltInScorer
 
-    assert setup.card is not None  # a job without code has a model: parse_job
+    assert setup.card is not None and setup.job.model is not None  # a job without code has a model: parse_job
+    if setup.card.flavor == UNITS:
+        return _unit_scorer(setup.card, setup.job.model, setup.model_folder, store, folder)
     return BuiltInScorer(load_model(setup.model_folder, setup.card), setup.card)
+
+
+def _unit_scorer(card: ModelCard, source: ModelSource, index: Path, store: Store, folder: Path) -> Scorer:
+    from node.unit_models import UnitModels, parse_index
+    from node.unit_scoring import UnitScorer
+
+    place = folder / "units"
+    place.mkdir()
+    models = UnitModels(store, source, parse_index((index / card.file).read_bytes(), card), place)
+    return UnitScorer(models, card, source.unknown_units)
 
 
 def preloads(job: ScoreJob) -> list[str]:
@@ -89,7 +105,7 @@ def preloads(job: ScoreJob) -> list[str]:
         return ["node.nursery", "node.shard", "node.usercode"]
     assert job.model is not None
     sklearn = ["joblib", *(f"sklearn.{name}" for name in ("pipeline", "compose", "ensemble", "linear_model"))]
-    flavor = sklearn if job.model.flavor == "sklearn" else ["onnxruntime"]
+    flavor = sklearn if job.model.flavor in ("sklearn", UNITS) else ["onnxruntime"]
     return ["node.nursery", "node.shard", "node.scoring", "pandas", *flavor]
 
 

@@ -95,6 +95,11 @@ def _retrained(outcome: dict[str, Any]) -> list[str]:
     if outcome["verdict"]:
         lines.append(f"  verdict      {outcome['verdict']}, champion was {outcome['champion'] or 'none'}")
     lines += [f"    {_gate_row(row)}" for row in outcome["table"]]
+    if units := outcome.get("units"):
+        fates = ", ".join(f"{n} {fate}" for fate, n in units.items() if fate not in ("held", "table") and n)
+        lines.append(
+            f"  units        {fates}; each in {units['table']['container']}/{units['table']['blob']}"
+        )
     for name in ("registered", "deployment"):
         if outcome[name]:
             lines.append(f"  {name:12} {outcome[name]}")
@@ -168,6 +173,7 @@ def _outcome(outcome: dict[str, Any] | None) -> list[str]:
         lines.append(
             f"  receipt      {where}: {receipt['listed']} listed = {receipt['scored']} scored + "
             f"{receipt['quarantined']} quarantined, {receipt['rows']} rows"
+            + (f", {n} of them of units without a model" if (n := receipt.get("unpredicted")) else "")
         )
     lines += [f"  offer        {reason}" for reason in outcome["offers"]]
     return lines

@@ -6,14 +6,22 @@ Counted from the shards' commit records and the blobs that are really there, nev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from shared.domain.registry import ModelRef
 from shared.domain.shards import Shard
 from shared.domain.wire import Wire
 
+Unpredicted = Annotated[int, Field(exclude_if=lambda rows: rows == 0)]
+
 
 class ItemRecord(Wire):
-    """What became of one input. `status` is scored or quarantined; a quarantined one has a reason and no rows."""
+    """What became of one input. `status` is scored or quarantined; a quarantined one has a reason and no rows.
+
+    `unpredicted`: rows of units that have no model, where the model is one per unit.
+    """
 
     blob: str
     etag: str
@@ -21,6 +29,7 @@ class ItemRecord(Wire):
     rows: int = 0
     reason: str | None = None
     attempts: int = 1
+    unpredicted: Unpredicted = 0
 
 
 class PartRecord(Wire):
@@ -62,6 +71,7 @@ class ManifestItem(Wire):
     rows: int
     reason: str | None
     attempts: int
+    unpredicted: Unpredicted = 0
 
 
 class Manifest(Wire):
@@ -76,6 +86,7 @@ class Manifest(Wire):
     scored: int
     quarantined: int
     rows: int
+    unpredicted: Unpredicted = 0
     parts: tuple[PartRecord, ...]
     items: tuple[ManifestItem, ...]
 
@@ -151,7 +162,7 @@ def build_manifest(
                 ManifestItem(
                     blob=item.blob, etag=item.etag, status=item.status, shard=shard.id,
                     part=part if item.status == "scored" else None,
-                    rows=item.rows, reason=item.reason, attempts=item.attempts,
+                    rows=item.rows, reason=item.reason, attempts=item.attempts, unpredicted=item.unpredicted,
                 )
             )  # fmt: skip
     parts = tuple(output for shard in shards if (output := records[shard.id].output))
@@ -159,7 +170,7 @@ def build_manifest(
     return Manifest(
         run=run, workload=workload, slot=slot, model=str(model), model_sha256=model.sha256,
         listed=len(items), scored=scored, quarantined=len(items) - scored,
-        rows=sum(p.rows for p in parts), parts=parts, items=tuple(items),
+        rows=sum(p.rows for p in parts), unpredicted=sum(i.unpredicted for i in items), parts=parts, items=tuple(items),
     )  # fmt: skip
 
 

@@ -138,6 +138,7 @@ class Receipt(Wire):
     quarantined: int
     rows: int
     parts: int
+    unpredicted: int = Field(default=0, exclude_if=lambda rows: rows == 0)
 
 
 class RunState(StrEnum):

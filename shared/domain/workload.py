@@ -59,10 +59,17 @@ class Input(Spec):
 
 
 class Model(Spec):
-    """A registered model; version `champion` is whichever version holds that title when the run starts."""
+    """A registered model; version `champion` is whichever version holds that title when the run starts.
+
+    `unknown_units`: what becomes of rows whose unit has no model, where the model is one per unit. leaveEmpty scores
+    them without a prediction, quarantine sets their whole input aside.
+    """
 
     name: ModelName
     version: ModelVersion = CHAMPION
+    unknown_units: Literal["leaveEmpty", "quarantine"] = Field(
+        default="leaveEmpty", exclude_if=lambda policy: policy == "leaveEmpty"
+    )
 
 
 class Scoring(Spec):
