@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from shared.azure import agent, blob, job_blobs, ledger, tables, training_data
+from shared.azure import agent, blob, job_blobs, ledger, ml_data, tables, training_data
 from shared.azure.blob import Found
 from shared.config import settings
 from shared.domain import columns, names
 from shared.domain.errors import NotFoundError, SpecError
 from shared.domain.jobs import BlobRef, WrittenJob
+from shared.domain.ml_events import OWN
 from shared.domain.retrain import (
     FrozenData,
     PlanRequest,
@@ -51,14 +52,28 @@ def freeze_data(request: RetrainRequest) -> FrozenData:
         blob.create_only(settings().state_container, path, ledger.encode(_choose_data(request.workload)))
     data = blob.read(settings().state_container, path)
     frozen = json.loads(data)
+    manifest = BlobRef(
+        container=settings().state_container, blob=path, sha256=hashlib.sha256(data).hexdigest()
+    )
     return FrozenData(
-        manifest=BlobRef(
-            container=settings().state_container, blob=path, sha256=hashlib.sha256(data).hexdigest()
-        ),
+        manifest=manifest,
+        asset=_register(request, manifest),
         train_blobs=len(frozen["train"]),
         test_blobs=len(frozen["test"]),
         new_blobs=frozen["new"],
         columns=tuple(f"{name}: {type_}" for name, type_ in frozen["schema"].items())[:MOST_COLUMNS_TOLD],
+    )
+
+
+def _register(request: RetrainRequest, manifest: BlobRef) -> str:
+    """What was frozen, as a data asset of Azure ML where there is a workspace; its ARM id."""
+    workload = request.workload
+    place = f"{workload.data.container}/{workload.data.prefix}{workload.data.pattern}"
+    return ml_data.register_data(
+        f"{workload.model.name}-data",
+        manifest,
+        tags={"run": request.run, "causedBy": f"{OWN} {request.cause or request.started_by}"},
+        description=f"Frozen by {request.run}: blobs of {place} by their etags",
     )
 
 
@@ -190,11 +205,16 @@ def write_train_job(request: TrainJobRequest) -> WrittenJob:
     timeout_s = int(trials.request.workload.trials.timeout.total_seconds())
 
     def make() -> dict[str, object] | None:
-        todo = [trial for trial in mine if not ledger.exists(_record(run, trial.id))]
+        todo = [trial for trial in mine if not ledger.exists(record_path(run, trial.id))]
         return _train_job(request, job, todo, timeout_s) if todo else None
 
-    return job_blobs.write_once(
+    written = job_blobs.write_once(
         run, job, make, timeout_s=timeout_s * len(mine) + AGENT_GRACE_S, parts=_trials_in
+    )
+    if written.job is None:
+        return written
+    return written.model_copy(
+        update={"job": written.job.model_copy(update={"data_asset": trials.data.asset})}
     )
 
 
@@ -223,7 +243,7 @@ def _train_job(
     }
 
 
-def _record(run: str, trial: str) -> str:
+def record_path(run: str, trial: str) -> str:
     return f"runs/{run}/trials/{trial}.json"
 
 
@@ -236,7 +256,7 @@ def read_results(query: ResultsQuery) -> TrialResults:
     run, trials = query.request.run, query.request.workload.trials
     planned = read_plan(query.plan)
     with ThreadPoolExecutor(READERS) as readers:
-        records = list(readers.map(lambda trial: ledger.read(_record(run, trial.id)), planned))
+        records = list(readers.map(lambda trial: ledger.read(record_path(run, trial.id)), planned))
     results = [
         _result(trial, record, trials.metric, query.usd_per_hour)
         for trial, record in zip(planned, records, strict=True)
@@ -276,7 +296,7 @@ def _result(trial: Trial, record: dict[str, Any] | None, metric: str, usd_per_ho
         valid=record["status"] == "valid" and number,
         reason=reason[:300],
         metric=float(value) if number else None,
-        parameters=trial.parameters,
+        parameters=trial.parameters or record.get("parameters", {}),  # a sweep's are drawn by Azure ML
         seconds=seconds,
         usd=round(seconds / 3600 * usd_per_hour, 6),
     )

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from orchestrators.jobs import LAST_LOOK_S, Piece, Terms, run_jobs
 from orchestrators.machines import lease_of, on_machines
+from orchestrators.sweep import train_by_sweep
 from shared.domain.errors import AppError, JobFailed, from_failure, to_failure
 from shared.domain.jobs import WrittenJob
 from shared.domain.lease import Lease
@@ -39,6 +40,14 @@ def train_trials(flow: Flow, trials: TrialsRequest) -> Steps[TrialsOutcome]:
     trail = AuditTrail(flow, who=trials.request.started_by)
     stopped: list[str] = []
     began = flow.now
+
+    def train(lease: Lease) -> Steps[None]:
+        if trials.request.workload.trials.engine == "sweep":
+            left_out = yield from train_by_sweep(flow, trail, trials, lease, began)
+            stopped.extend([left_out] if left_out else [])
+        else:
+            yield from _train_chunks(flow, trials, lease, began, stopped)
+
     tried = yield from on_machines(
         flow,
         trail,
@@ -46,7 +55,7 @@ def train_trials(flow: Flow, trials: TrialsRequest) -> Steps[TrialsOutcome]:
         lambda offer, epoch: training_lease(
             flow, trials.request, "train", trials.lane, offer, epoch, trials.nodes
         ),
-        lambda lease: _train_chunks(flow, trials, lease, began, stopped),
+        train,
     )
     return TrialsOutcome(
         lane=trials.lane,

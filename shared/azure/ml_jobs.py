@@ -8,14 +8,16 @@ does not have. Why a job failed is in its run's details.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from shared.azure import ml_client, ml_clusters, ml_environments
+from shared.azure import ml_client, ml_clusters, ml_data, ml_environments
 from shared.azure.arm import Answer
 from shared.azure.classify import classified, error_from_response
 from shared.config import Settings
 from shared.domain import names
+from shared.domain.errors import PlatformError
 from shared.domain.jobs import JobLook, JobState
 from shared.domain.lease import Lease
 
@@ -44,6 +46,7 @@ _NODE_LOST = re.compile(
     r"preempt|evict|node ?(?:is |was )?(?:lost|unusable|unhealthy|deallocated)", re.IGNORECASE
 )
 _TIMED_OUT = re.compile(r"time(?:d |-)?out|max(?:imum)? run duration", re.IGNORECASE)
+_MOST_PAGES = 100  # of a run's children
 _SIGNALLED = 128  # a shell tells an end by signal 9 as exit status 137
 
 
@@ -78,22 +81,42 @@ def begin_cancel_job(name: str) -> Answer:
 
 def read_run(job: Mapping[str, Any]) -> dict[str, Any]:
     """The details of a job's run, from the workspace's run history. Empty where there are none."""
+    return _read_history(job, "details")
+
+
+def read_children(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The runs that belong to a job's run, page by page."""
+    query = ""
+    for _ in range(_MOST_PAGES):
+        page = _read_history(job, f"children{query}")
+        yield from page.get("value") or ()
+        token = page.get("continuationToken")
+        if not token:
+            return
+        query = f"?%24continuationtoken={quote(token, safe='')}"
+    raise PlatformError(
+        f"job {job['name']} has more than {_MOST_PAGES} pages of children", code="TooManyPages"
+    )
+
+
+def _read_history(job: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Something of a job's run from the workspace's run history. Empty where there is none."""
     from azure.core.rest import HttpRequest
 
     tracking = ((job["properties"].get("services") or {}).get("Tracking") or {}).get("endpoint") or ""
     found = _TRACKING.match(tracking)
     if found is None:  # the token goes to no host but Azure ML's
         return {}
-    path = f"history/v1.0{ml_client.workspace().id}/runs/{job['name']}/details"
-    target = f"read run {job['name']}"
+    path = f"history/v1.0{ml_client.workspace().id}/runs/{job['name']}/{what}"
+    target = f"read {what.partition('?')[0]} of run {job['name']}"
     with classified(target):
         response = ml_client.client().send_request(HttpRequest("GET", f"https://{found['host']}/{path}"))
     if response.status_code == 404:
         return {}
     if response.status_code >= 400:
         raise error_from_response(response.status_code, response.headers, response.json(), target)
-    details: dict[str, Any] = response.json()
-    return details
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def job_body(
@@ -104,6 +127,7 @@ def job_body(
     command: str,
     environment: Mapping[str, str],
     timeout_s: int,
+    data_asset: str = "",
 ) -> dict[str, Any]:
     """One command on one node of the lease's cluster, as the cluster's identity, cut by Azure after `timeout_s`.
 
@@ -122,6 +146,7 @@ def job_body(
             "environmentVariables": dict(environment),
             "limits": {"jobLimitsType": "Command", "timeout": f"PT{timeout_s}S"},
             "resources": {"instanceCount": 1},
+            **({"inputs": ml_data.as_input(data_asset)} if data_asset else {}),
         }
     }
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.azure import arm, ml_client
+from shared.azure.ml_datastores import datastore_uri
 from shared.config import settings
 from shared.domain.errors import ConflictError, PlatformError
 
@@ -21,9 +22,18 @@ _MAX_TAG = 256  # characters of a tag's value
 
 
 def register_version(
-    name: str, version: str, *, container: str, prefix: str, tags: Mapping[str, str], description: str = ""
+    name: str,
+    version: str,
+    *,
+    container: str,
+    prefix: str,
+    tags: Mapping[str, str],
+    description: str = "",
+    job: str = "",
 ) -> str:
     """Register the blobs under `prefix` as `name`:`version`, and give its ARM id; "" where there is no workspace.
+
+    `job`: the run of Azure ML that trained it, if one did: its lineage view leads from there to the data.
 
     Safe to repeat: a version that points to the same blobs gets the tags, and is read back. Raises ConflictError if it
     points elsewhere, PlatformError if what is read back is not what was sent.
@@ -33,7 +43,7 @@ def register_version(
         return ""
     what = f"model {name}:{version}"
     operations = ml_client.client().model_versions
-    uri = f"{_datastore(container)}/paths/{prefix.strip('/')}/"
+    uri = f"{datastore_uri(container)}/paths/{prefix.strip('/')}/"
     seen = ml_client.looked(operations.get, f"read {what}", name, version)
     if not seen.is_missing and not _points_to(seen.body, uri):
         raise ConflictError(
@@ -48,6 +58,7 @@ def register_version(
             "modelType": "custom_model",
             "description": description,
             "tags": wanted,
+            **({"jobName": job} if job else {}),
         }
     }
     ml_client.sent(operations.create_or_update, f"register {what}", name, version, body)
@@ -92,42 +103,6 @@ def _plain_look(path: str) -> dict[str, Any]:
         may_be_missing=True,
     )
     return dict(answer.body.get("properties") or {})
-
-
-def _datastore(container: str) -> str:
-    """The workspace's datastore of that name, which must hold the container of that name in the app's account.
-
-    One that is not there is made, without credentials: whoever reads through it does so as itself.
-    """
-    account = settings().storage_account_url.removeprefix("https://").split(".", 1)[0]
-    operations, what = ml_client.client().datastores, f"datastore {container}"
-    seen = ml_client.looked(operations.get, f"read {what}", container)
-    if seen.is_missing:
-        properties = {
-            "datastoreType": "AzureBlob",
-            "accountName": account,
-            "containerName": container,
-            "credentials": {"credentialsType": "None"},
-            "description": "Muster's registered models",
-        }
-        seen = ml_client.sent(
-            operations.create_or_update, f"create {what}", container, {"properties": properties}
-        )
-        logger.info("datastore made", extra={"datastore": container})
-    held = seen.body["properties"]
-    if (held.get("accountName"), held.get("containerName")) != (account, container):
-        raise ConflictError(
-            f"{what} of the workspace holds {held.get('accountName')}/{held.get('containerName')}, not "
-            f"{account}/{container}; rename it",
-            code="DatastoreTaken",
-            target=seen.body.get("id"),
-        )
-    workspace = ml_client.workspace()
-    # As azure-ai-ml 1.35.2 spells it (constants._common.LONG_URI_FORMAT), with small letters in resourcegroups.
-    return (
-        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.group}"
-        f"/workspaces/{workspace.name}/datastores/{container}"
-    )
 
 
 def _points_to(version: Mapping[str, Any], uri: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.domain.errors import JobFailed
 from shared.domain.lease import Lease
 from shared.domain.wire import Wire
@@ -18,12 +20,16 @@ class BlobRef(Wire):
 
 
 class JobRequest(Wire):
-    """The agent's code and the job it shall do, both in Blob Storage. `timeout_s`: the platform's own brake."""
+    """The agent's code and the job it shall do, both in Blob Storage. `timeout_s`: the platform's own brake.
+
+    `data_asset`: what the job learns from, by its ARM id, where Azure ML knows of it.
+    """
 
     id: str
     agent: BlobRef
     job: BlobRef
     timeout_s: int = 3600
+    data_asset: str = Field(default="", exclude_if=lambda asset: not asset)
 
 
 class JobState(StrEnum):

@@ -72,6 +72,11 @@ def train_job_id(trial: str, epoch: int, attempt: int = 1) -> str:
     return f"{trial}-e{epoch}" + (f"r{attempt}" if attempt > 1 else "")
 
 
+def sweep_job_id(epoch: int) -> str:
+    """`sweep_job_id(1) -> "sweep-e1"`: the search of a run, on the cluster of one epoch."""
+    return f"sweep-e{epoch}"
+
+
 def vm_name(lease: str, epoch: int) -> str:
     """`vm_name("0123456789abcdef", 2) -> "vm-0123456789abcdef-e2"`. Serves as the computer's name too."""
     return f"vm-{lease}-e{epoch}"

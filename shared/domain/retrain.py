@@ -32,9 +32,13 @@ class RetrainRequest(Wire):
 
 
 class FrozenData(Wire):
-    """What trains and what judges, fixed by (blob, etag, size) in `manifest`. `new_blobs`: unknown to the champion."""
+    """What trains and what judges, fixed by (blob, etag, size) in `manifest`. `new_blobs`: unknown to the champion.
+
+    `asset`: the ARM id of the manifest as a data asset of Azure ML, where there is a workspace.
+    """
 
     manifest: BlobRef
+    asset: str = Field(default="", exclude_if=lambda asset: not asset)
     train_blobs: int = 0
     test_blobs: int = 0
     new_blobs: int = 0

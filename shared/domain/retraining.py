@@ -202,7 +202,7 @@ class Trials(Spec):
     job for each trial, or Azure ML with one sweep job.
     """
 
-    engine: Engine = "jobs"
+    engine: Engine = Field(default="jobs", exclude_if=lambda engine: engine == "jobs")
     sampling: Sampling = Field(default="random", validate_default=True)
     seed: int = Field(default=0, strict=True, ge=0, le=2**31)
     space: dict[ParameterName, Distribution] = Field(default_factory=dict, max_length=50)
@@ -213,7 +213,7 @@ class Trials(Spec):
     min_valid: Count = Field(default=1, le=MAX_UNITS)
     metric: PlainName = "auc"
     goal: Goal = "maximize"
-    early_termination: EarlyTermination | None = None
+    early_termination: EarlyTermination | None = Field(default=None, exclude_if=lambda policy: policy is None)
 
     @field_validator("sampling")
     @classmethod

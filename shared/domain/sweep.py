@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from shared.domain.jobs import BlobRef
 from shared.domain.lease import Lease
+from shared.domain.retrain import TrialsRequest
+from shared.domain.retraining import Scalar
 from shared.domain.wire import Wire
 
 
 class SweepSpec(Wire):
-    """A sweep job as it is submitted; the agent's job for its children is in `job`, the search in `body`.
+    """A sweep job as it is submitted; the agent's job for its children is in `job`, the search in `search`.
 
-    `body`: searchSpace, samplingAlgorithm, objective, limits and earlyTermination in Azure's own words, as a blob: a
+    `search`: searchSpace, samplingAlgorithm, objective, limits and earlyTermination in Azure's own words, as a blob: a
     space may be larger than a history takes. `data_asset`: what its children train on, by its ARM id.
     """
 
     id: str
     agent: BlobRef
     job: BlobRef
-    body: BlobRef
+    search: BlobRef
     trials: int
     data_asset: str = ""
+
+
+class SweepRequest(Wire):
+    """Write the sweep of a lane on its lease, to be over `within_s` after its submission."""
+
+    trials: TrialsRequest
+    lease: Lease
+    within_s: int
 
 
 class SweepStep(Wire):
@@ -36,11 +46,20 @@ class WrittenSweep(Wire):
 
 
 class SweepQuery(Wire):
-    """Look at a sweep of the lease, or close it."""
+    """Look at a sweep of the lease."""
 
     lease: Lease
     sweep: str
-    early_termination: bool = False
+
+
+class SweepChild(Wire):
+    """A child that ended without doing its work. `stopped`: it was cancelled, and the sweep was not."""
+
+    name: str
+    number: int
+    stopped: bool = False
+    reason: str = ""
+    parameters: dict[str, Scalar] = {}
 
 
 class SweepLook(Wire):
@@ -64,8 +83,16 @@ class SweepLook(Wire):
     poll_after_s: float = 30.0
 
 
-class SweepClosed(Wire):
-    """The sweep is over and every child has a record: `recorded` of them were written for children that had none."""
+class SweepClosing(Wire):
+    """Put on record what became of the children that left none. `stops_early`: a policy was declared."""
 
-    children: int = 0
+    run: str
+    lease: Lease
+    sweep: SweepSpec
+    stops_early: bool = False
+
+
+class SweepClosed(Wire):
+    """How many records were written."""
+
     recorded: int = 0

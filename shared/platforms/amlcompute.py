@@ -7,21 +7,24 @@ ARM requests of a whole life with one job: create 2 (look, PUT), ready 1, submit
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from node import package
-from shared.azure import agent, ledger, ml_clusters, ml_headroom, ml_jobs
+from shared.azure import agent, blob, ledger, ml_clusters, ml_headroom, ml_jobs, ml_sweeps
 from shared.azure.arm import Answer, log_fields
 from shared.azure.ml_clusters import CLUSTER, cluster_name, cluster_of
 from shared.azure.resources import tags_of
 from shared.azure.vm_estate import is_ours, is_still_owned
 from shared.config import settings
 from shared.domain.errors import ConflictError, LeaseLost, NotFoundError, TransientError
-from shared.domain.jobs import JobLook, JobRequest, JobState
+from shared.domain.jobs import BlobRef, JobLook, JobRequest, JobState
 from shared.domain.lease import TAG_APP, Inventory, Lease, Machine, MachineState, Operation, OwnedResource
 from shared.domain.offers import Headroom, Offer
+from shared.domain.sweep import SweepChild, SweepLook, SweepSpec
 from shared.platforms.base import Platform
 
 logger = logging.getLogger(__name__)
@@ -141,18 +144,12 @@ class AmlCompute:
 
         A job's name is for ever: one that is there was submitted by an earlier call, whatever has become of it.
         """
-        seen = ml_clusters.get_cluster(cluster_name(lease))
-        usable = not seen.is_missing and _is_ours(seen, lease)
-        if not usable or cluster_of(seen.body, lease, JOB_POLL_S).state not in _USABLE:
-            raise LeaseLost(f"{lease.offer}: no cluster for job {job.id}", lease=lease.id)
+        self._check_takes_jobs(lease, job.id)
         name = ml_jobs.job_name(lease, job.id)
         sent = ml_jobs.get_job(name)
         if sent.is_missing:
             sent = _put(lease, job, name)
-        if sent.body["properties"].get("computeId", "").lower() != ml_clusters.cluster_id(lease).lower():
-            raise ConflictError(
-                f"job {name} exists and is not this lease's; it was left alone", code="NotOurs"
-            )
+        _check_runs_here(sent, lease, name)
         return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
@@ -185,6 +182,60 @@ class AmlCompute:
             return look.model_copy(update={"message": why})
         return look
 
+    def submit_sweep(self, lease: Lease, sweep: SweepSpec) -> Operation:
+        """Submit one sweep job whose trials run the agent. Raises as `submit_job`; PlatformError for a search refused."""
+        self._check_takes_jobs(lease, sweep.id)
+        name = ml_jobs.job_name(lease, sweep.id)
+        sent = ml_jobs.get_job(name)
+        if sent.is_missing:
+            sent = _put_sweep(lease, sweep, name)
+        _check_runs_here(sent, lease, name)
+        return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
+
+    def observe_sweep(self, lease: Lease, sweep: str) -> SweepLook:
+        """One look at the sweep, at its children, and at the cluster of one that is not over."""
+        seen = ml_jobs.get_job(ml_jobs.job_name(lease, sweep))
+        poll_after_s = seen.poll_after_s(JOB_POLL_S)
+        if seen.is_missing:
+            return SweepLook(
+                state="absent", is_over=True, message="there is no such sweep", poll_after_s=poll_after_s
+            )
+        look = ml_sweeps.look_of(seen.body, ml_sweeps.read_children(seen.body), poll_after_s)
+        if look.is_over:
+            why = (
+                ""
+                if look.succeeded
+                else ml_jobs.explained(JobLook(state=JobState.FAILED), ml_jobs.read_run(seen.body)).message
+            )
+            return look.model_copy(update={"message": why})
+        cluster = ml_clusters.get_cluster(cluster_name(lease))
+        if cluster.is_missing or not _is_ours(cluster, lease):
+            return look.model_copy(update={"machine_lost": True, "message": "the cluster is gone"})
+        state = cluster_of(cluster.body, lease, poll_after_s).state
+        if state not in _USABLE:
+            return look.model_copy(update={"machine_lost": True, "message": f"the cluster is {state}"})
+        return look.model_copy(
+            update={"message": ": ".join(filter(None, ml_clusters.failure_of(cluster.body)))}
+        )
+
+    def list_unfinished(self, lease: Lease, sweep: str) -> tuple[SweepChild, ...]:
+        """Two requests, and one for each page of children."""
+        seen = ml_jobs.get_job(ml_jobs.job_name(lease, sweep))
+        if seen.is_missing:
+            return ()
+        completed = ml_jobs.state_of(seen.body) is JobState.SUCCEEDED
+        return tuple(
+            SweepChild(
+                name=child.name,
+                number=child.number,
+                stopped=completed and child.state is JobState.CANCELED,
+                reason=child.reason,
+                parameters=child.parameters,
+            )
+            for child in ml_sweeps.read_children(seen.body)
+            if child.state is JobState.FAILED or (completed and child.state is JobState.CANCELED)
+        )
+
     def cancel_job(self, lease: Lease, job_id: str) -> None:
         """Ask Azure to end the job, and read back that it will. Nothing to do for one that is over or never was.
 
@@ -205,6 +256,12 @@ class AmlCompute:
                 retry_after_s=5.0,
             )
 
+    def _check_takes_jobs(self, lease: Lease, job: str) -> None:
+        seen = ml_clusters.get_cluster(cluster_name(lease))
+        usable = not seen.is_missing and _is_ours(seen, lease)
+        if not usable or cluster_of(seen.body, lease, JOB_POLL_S).state not in _USABLE:
+            raise LeaseLost(f"{lease.offer}: no cluster for job {job}", lease=lease.id)
+
     def _check_ours(self, seen: Answer, lease: Lease) -> None:
         if not _is_ours(seen, lease):
             raise ConflictError(
@@ -215,26 +272,54 @@ class AmlCompute:
             )
 
 
+def _check_runs_here(sent: Answer, lease: Lease, name: str) -> None:
+    if sent.body["properties"].get("computeId", "").lower() != ml_clusters.cluster_id(lease).lower():
+        raise ConflictError(f"job {name} exists and is not this lease's; it was left alone", code="NotOurs")
+
+
 def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
-    value = package.bootstrap_parameter(
-        settings().storage_account_url,
-        agent.reference(job.agent),
-        agent.reference(job.job),
-        settings().vm_identity_client_id,
-    )
     body = ml_jobs.job_body(
         lease,
         settings(),
         job=job.id,
         command=package.bootstrap_script(),
-        environment={package.PARAMETER: value},
+        environment=_environment(job.agent, job.job),
         timeout_s=job.timeout_s,
+        data_asset=job.data_asset,
     )
+    return _send(lease, job.id, name, body)
+
+
+def _put_sweep(lease: Lease, sweep: SweepSpec, name: str) -> Answer:
+    search = json.loads(blob.read(sweep.search.container, sweep.search.blob))
+    body = ml_sweeps.sweep_body(
+        lease,
+        settings(),
+        sweep=sweep.id,
+        search=search,
+        command=ml_sweeps.command(package.bootstrap_script(), search["searchSpace"]),
+        environment=_environment(sweep.agent, sweep.job),
+        data_asset=sweep.data_asset,
+    )
+    return _send(lease, sweep.id, name, body)
+
+
+def _environment(code: BlobRef, job: BlobRef) -> dict[str, str]:
+    value = package.bootstrap_parameter(
+        settings().storage_account_url,
+        agent.reference(code),
+        agent.reference(job),
+        settings().vm_identity_client_id,
+    )
+    return {package.PARAMETER: value}
+
+
+def _send(lease: Lease, job: str, name: str, body: Mapping[str, Any]) -> Answer:
     try:
         sent = ml_jobs.put_job(name, body)
     except NotFoundError as error:
-        raise LeaseLost(f"{lease.offer}: no cluster for job {job.id}: {error}", lease=lease.id) from error
-    logger.info("job submitted", extra={**log_fields(lease, sent), "job": job.id})
+        raise LeaseLost(f"{lease.offer}: no cluster for job {job}: {error}", lease=lease.id) from error
+    logger.info("job submitted", extra={**log_fields(lease, sent), "job": job})
     return sent
 
 
@@ -260,5 +345,6 @@ PLATFORM = Platform(
     summary="an Azure ML compute cluster of its own for each run, at zero nodes before and after it",
     machines=_AMLCOMPUTE,
     runner=_AMLCOMPUTE,
+    searcher=_AMLCOMPUTE,
     shares_machine=True,
 )

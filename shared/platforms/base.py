@@ -24,6 +24,7 @@ from shared.domain.serving import (
     TrafficChange,
     at_any_time,
 )
+from shared.domain.sweep import SweepChild, SweepLook, SweepSpec
 
 
 class Provisioner(Protocol):
@@ -70,6 +71,18 @@ class JobRunner(Protocol):
         """Look once. A machine that is gone gives `machine_lost`, a node of a shared one `preempted`, and no error."""
 
     def cancel_job(self, lease: Lease, job_id: str) -> None: ...
+
+
+class SweepRunner(Protocol):
+    """Has the platform itself search: one job whose trials run the agent. The same sweep submitted twice is one."""
+
+    def submit_sweep(self, lease: Lease, sweep: SweepSpec) -> Operation: ...
+
+    def observe_sweep(self, lease: Lease, sweep: str) -> SweepLook:
+        """Look once, at the sweep and its children. A cluster that is gone gives `machine_lost`, and no error."""
+
+    def list_unfinished(self, lease: Lease, sweep: str) -> tuple[SweepChild, ...]:
+        """The children that ended without doing their work, and why. For a sweep that is over."""
 
 
 class Server(Protocol):
@@ -131,6 +144,7 @@ class Platform:
     machines: Provisioner | None = None
     runner: JobRunner | None = None
     server: Server | None = None
+    searcher: SweepRunner | None = None
     bills: bool = True
     shares_machine: bool = False
 
@@ -147,6 +161,13 @@ class Platform:
         if self.runner is None:
             raise SpecError(f"platform {self.name} runs no jobs: it only serves models")
         return self.runner
+
+    @property
+    def sweeps(self) -> SweepRunner:
+        """Raises SpecError if nothing searches here."""
+        if self.searcher is None:
+            raise SpecError(f"platform {self.name} runs no sweep jobs")
+        return self.searcher
 
     @property
     def serving(self) -> Server:

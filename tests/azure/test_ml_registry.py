@@ -63,7 +63,7 @@ def test_a_version_never_comes_to_mean_other_files(cloud: Cloud, model: str) -> 
 def test_a_datastore_that_is_not_there_is_made_and_one_of_another_container_is_refused(cloud: Cloud) -> None:
     datastores = ml_client.client().datastores
     container = f"c-{uuid.uuid4().hex[:8]}"
-    made = ml_registry._datastore(container)
+    made = ml_datastores.datastore_uri(container)
     assert made.endswith(f"/datastores/{container}")
 
     other = f"d-{uuid.uuid4().hex[:8]}"
@@ -75,7 +75,7 @@ def test_a_datastore_that_is_not_there_is_made_and_one_of_another_container_is_r
     }  # fmt: skip
     ml_client.sent(datastores.create_or_update, "create", other, body)
     with pytest.raises(ConflictError, match="rename it"):
-        ml_registry._datastore(other)
+        ml_datastores.datastore_uri(other)
 
 
 def test_without_a_workspace_nothing_is_asked_of_azure(cloud: Cloud) -> None:
