@@ -13,7 +13,8 @@ from aiohttp import web
 from localdev.azuresim import tokens
 from localdev.azuresim.contract import Contract
 from localdev.azuresim.errors import ArmError
-from localdev.azuresim.ml import history
+from localdev.azuresim.estate import VM
+from localdev.azuresim.ml import history, mlflow
 from localdev.azuresim.routing import Call, Reply, Route
 from localdev.azuresim.world import World
 
@@ -25,7 +26,7 @@ class MlHost:
 
     def __init__(self, world: World, contract: Contract | None, after_change: Callable[[], None]) -> None:
         self._world, self._contract, self._after_change = world, contract, after_change
-        self._routes = history.host_routes(world)
+        self._routes = history.host_routes(world) + mlflow.host_routes(world)
 
     async def serve(self, request: web.Request) -> web.Response:
         raw = await request.read()
@@ -64,16 +65,21 @@ class MlHost:
             return Reply(500, history.refusal(failed, self._world.now()))
 
     def _handle(self, request: web.Request, raw: bytes) -> Reply:
-        principal = tokens.authenticate(request.headers.get("Authorization"), tokens.ML_AUDIENCES)
+        authorization = request.headers.get("Authorization")
+        tracked = request.path.startswith(f"{mlflow.PREFIX}/")
+        if tracked and mlflow.run_of_token(self._world, authorization) is not None:
+            principal, of_run = tokens.Principal(VM), True
+        else:
+            principal, of_run = tokens.authenticate(authorization, tokens.ML_AUDIENCES), False
         route, params = self._find(request)
-        if not principal.identity.manages:
+        if not (principal.identity.manages or of_run):
             raise ArmError(
                 403,
                 "AuthorizationFailed",
                 f"The client '{principal.identity.client_id}' does not have authorization to perform action "
                 f"'{route.action}'.",
             )
-        path = request.path.removeprefix("/history/v1.0")
+        path = request.path.removeprefix("/history/v1.0").removeprefix(mlflow.PREFIX)
         query = {name.casefold(): value for name, value in request.query.items()}
         body = json.loads(raw) if raw.strip() else None
         call = Call(
@@ -123,5 +129,7 @@ class MlHost:
 
 def _documents(request: web.Request, body: Any) -> list[tuple[str, Any]]:
     """The parts of an answer that the specification knows, each with its definition."""
+    if request.path.startswith(f"{mlflow.PREFIX}/"):
+        return []  # MLflow's, not Microsoft's
     name = history.definition_of(request.path)
     return [(name, body)] if name else [("Run", body["runMetadata"])]

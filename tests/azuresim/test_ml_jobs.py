@@ -15,7 +15,7 @@ import pytest
 
 from localdev.azuresim import Control, Simulator
 from localdev.azuresim.ml.job_runner import filled
-from localdev.azuresim.ml.sweeps import draw, points
+from localdev.azuresim.ml.search_space import draw, points
 from localdev.clock import Clock
 from tests.azuresim.azure_client import Azure, code, inside, until
 from tests.azuresim.conftest import START

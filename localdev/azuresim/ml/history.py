@@ -30,6 +30,7 @@ SPECIFICATION = (
     "runHistory.json"
 )
 _PREFIX = "/history/v1.0"
+_PAGE = 100  # of a run's children; real pages have a length of their own
 _CHANGEABLE = {"displayName", "description", "tags", "properties", "hidden"}
 
 
@@ -93,8 +94,14 @@ class RunHistory:
     def children(self, call: Call) -> Reply:
         job = self._job(call, call.params["run"])
         jobs = self._world.store.of_type(JOBS, job.id.rpartition("/jobs/")[0])
-        found = [each for each in jobs if each.state.get("parent") == job.name]
-        return Reply(200, {"value": [run_of(each) for each in found], "continuationToken": None})
+        found = sorted(
+            (each for each in jobs if each.state.get("parent") == job.name),
+            key=lambda each: each.state["number"],
+        )
+        start = int(call.query.get("$continuationtoken") or 0)
+        shown = found[start : start + _PAGE]
+        more = str(start + _PAGE) if start + _PAGE < len(found) else None
+        return Reply(200, {"value": [run_of(each) for each in shown], "continuationToken": more})
 
     def data(self, call: Call) -> Reply:
         """Named outputs are left out: the SDK then finds them in the datastore, where the job wrote them."""

@@ -160,7 +160,8 @@ class JobLife:
         if found.properties["status"] == "NotResponding":
             found.state["unheard"] = asdict(how)
             return
-        found.state |= {"exit_code": how.exit_code, "metrics": how.metrics}
+        found.state["exit_code"] = how.exit_code
+        found.state["metrics"] = how.metrics | found.state.get("metrics", {})
         if how.exit_code:
             found.state["error"] = _error(how)
         self.move(found, "Finalizing", at)

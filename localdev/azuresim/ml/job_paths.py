@@ -52,6 +52,14 @@ def environment(world: World, workspace: Resource, id_: str) -> None:
         )
 
 
+def check_asset(world: World, workspace: Resource, uri: str) -> None:
+    """Raises the refusal of an asset that is not there; of a URI of any other form nothing is said."""
+    for form in (_ASSET, _SHORT):
+        if form.fullmatch(uri):
+            blobs_of(world, workspace, uri)
+            return
+
+
 def output_uri(job: str, name: str, asked: Any) -> str:
     """Where an output goes: what was asked for, its placeholders filled in, or the workspace's own choice."""
     given = str(

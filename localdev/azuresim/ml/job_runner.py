@@ -24,7 +24,7 @@ from urllib.parse import quote
 from localdev.azuresim import estate
 from localdev.azuresim.blobs import container_signature
 from localdev.azuresim.executor import TAIL_BYTES, Execution, Machine
-from localdev.azuresim.ml import job_paths, node_identity
+from localdev.azuresim.ml import job_paths, mlflow, node_identity
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
@@ -204,7 +204,9 @@ class Runner:
 
     def _variables(self, job: Resource, plan: _Plan, rank: int, nodes: int) -> dict[str, str]:
         given = job.properties.get("environmentVariables") or {}
-        workspace = job.id.rpartition("/jobs/")[0].split("/")
+        place = self._world.store.get(job.id.rpartition("/jobs/")[0])
+        assert place is not None
+        workspace = place.id.split("/")
         values = {
             f"AZURE_ML_{key.partition('.')[0].removesuffix('s').upper()}_{key.partition('.')[2]}": value
             for key, value in plan.values.items()
@@ -212,6 +214,8 @@ class Runner:
         return {
             **values,
             **{name: filled(str(value), plan.values) for name, value in given.items() if value is not None},
+            **mlflow.variables(job, place),
+            **{f"AZUREML_SWEEP_{name}": text for name, text in job.state.get("drawn", {}).items()},
             "AZUREML_RUN_ID": job.name,
             "AZUREML_ROOT_RUN_ID": job.state.get("root") or job.name,
             "AZUREML_EXPERIMENT_NAME": str(job.properties["experimentName"]),

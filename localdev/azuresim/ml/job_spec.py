@@ -61,6 +61,8 @@ def read(world: World, workspace: Resource, name: str, asked: Mapping[str, Any])
     if kind != PIPELINE:
         _check_compute(world, workspace, properties)
         _check_parts(world, workspace, properties if kind == COMMAND else properties["trial"])
+    for given in (properties.get("inputs") or {}).values():
+        job_paths.check_asset(world, workspace, str((given or {}).get("uri", "")))
     for limit in ("timeout", "trialTimeout"):
         if given := (properties.get("limits") or {}).get(limit):
             _check_duration(str(given))

@@ -100,9 +100,16 @@ def children(world: World, job: Resource) -> list[Resource]:
 
 
 def submit(
-    world: World, life: JobLife, parent: Resource, name: str, asked: dict[str, Any], at: float
+    world: World,
+    life: JobLife,
+    parent: Resource,
+    name: str,
+    asked: dict[str, Any],
+    at: float,
+    *,
+    state: dict[str, Any] | None = None,
 ) -> Resource:
-    """A command job of the parent's. Raises the refusal of one that cannot be."""
+    """A command job of the parent's, and what is kept of it besides. Raises the refusal of one that cannot be."""
     workspace = world.store.get(parent.id.rpartition("/jobs/")[0])
     assert workspace is not None
     experiment = {"experimentName": parent.properties["experimentName"]}
@@ -110,7 +117,7 @@ def submit(
     child = Resource(f"{workspace.id}/jobs/{name}", JOBS, workspace.location, at, at, properties=properties)
     number = workspace.state["jobs"] = workspace.state.get("jobs", 0) + 1
     origin = {"parent": parent.name, "root": parent.state["root"]}
-    child.state = {"author": parent.state["author"], "number": number, **origin}
+    child.state = {"author": parent.state["author"], "number": number, **origin, **(state or {})}
     child.properties["services"] = job_spec.services(workspace, name)
     world.store.put(child)
     parent.state.setdefault("children", []).append(name)

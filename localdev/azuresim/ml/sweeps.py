@@ -1,23 +1,24 @@
-"""Sweep jobs: a command tried with the points of a search space, the best by a metric the command writes.
+"""Sweep jobs: a command tried with the points of a search space, the best by a metric that its runs report.
 
-A trial's metrics are the numbers of its `outputs/metrics.json` ({"auc": 0.7}) and the lines `metric: auc=0.7` of its
-log: a convention of this simulator, where Azure ML has MLflow. Source of the rest: mfe.json 2024-01-01-preview
-(SweepJob, SamplingAlgorithm), learn.microsoft.com machine-learning/how-to-tune-hyperparameters.
+A trial reports by MLflow's REST API (mlflow.py), as in Azure ML. Beside that, numbers of its `outputs/metrics.json`
+({"auc": 0.7}) and lines `metric: auc=0.7` of its log count as reported at its end: a convention of this simulator.
+Source: mfe.json 2024-10-01 (SweepJob, SamplingAlgorithm), azure-ai-ml 1.35.2 entities/_job/sweep/sweep_job.py
+(AZUREML_SWEEP_ variables), learn.microsoft.com machine-learning/how-to-tune-hyperparameters.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import random
 from typing import Any
 
-from localdev.azuresim.errors import ArmError, not_simulated
+from localdev.azuresim.errors import ArmError
+from localdev.azuresim.ml import early_termination, mlflow
 from localdev.azuresim.ml.common import user_error
 from localdev.azuresim.ml.job_life import OVER, JobLife
 from localdev.azuresim.ml.job_runner import filled
 from localdev.azuresim.ml.parents import children, submit
+from localdev.azuresim.ml.search_space import BAYESIAN, check_space, next_point, points
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 
@@ -27,20 +28,26 @@ _MOST_TRIALS = 1000  # how-to-tune-hyperparameters: max_total_trials is between 
 class Sweeps:
     def __init__(self, world: World, life: JobLife) -> None:
         self._world, self._life = world, life
+        world.scheduler.register(mlflow.REPORTED, self._reported)
 
     def prepare(self, job: Resource) -> None:
-        if job.properties.get("earlyTermination"):
-            raise not_simulated("Early termination of a sweep", "properties.earlyTermination")
-        objective = job.properties["objective"]
+        objective, sampling = job.properties["objective"], job.properties["samplingAlgorithm"]
         objective["goal"] = str(objective.get("goal")).capitalize()
         if objective["goal"] not in ("Maximize", "Minimize"):
             raise user_error(400, f"The goal '{objective['goal']}' is not Maximize or Minimize.")
-        limits = job.properties.get("limits") or {}
-        most = int(limits.get("maxTotalTrials") or _MOST_TRIALS)
-        job.state["plan"] = points(
-            job.properties["searchSpace"], job.properties["samplingAlgorithm"], most, job.name
-        )
-        job.state["concurrent"] = int(limits.get("maxConcurrentTrials") or most)
+        if not objective.get("primaryMetric"):
+            raise user_error(400, "The request is invalid: 'primaryMetric' is required.")
+        check_space(job.properties["searchSpace"], sampling)
+        if policy := job.properties.get("earlyTermination"):
+            early_termination.check(policy)
+            if sampling["samplingAlgorithmType"] == BAYESIAN:
+                raise user_error(400, "Bayesian sampling does not support early termination policies.")
+        most, at_once = _limits(job.properties.get("limits") or {})
+        if sampling["samplingAlgorithmType"] == BAYESIAN:
+            job.state["plan"] = [None] * most  # drawn when their turn comes, by what is known then
+        else:
+            job.state["plan"] = points(job.properties["searchSpace"], sampling, most, job.name)
+        job.state["concurrent"] = at_once
 
     def advance(self, job: Resource, at: float) -> tuple[str, str] | None:
         trials = children(self._world, job)
@@ -49,12 +56,37 @@ class Sweeps:
         free = job.state["concurrent"] - len(under_way)
         for number in range(len(trials), min(len(plan), len(trials) + free)):
             try:
-                self._submit(job, number, plan[number], at)
+                self._submit(job, number, plan[number] or self._drawn(job, number, trials), at)
             except ArmError as error:
                 return "Failed", error.message
         if under_way or len(trials) < len(plan):
             return None
         return self._choose(job, trials)
+
+    def _drawn(self, job: Resource, number: int, trials: list[Resource]) -> dict[str, Any]:
+        """The next point of Bayesian sampling, from what the trials before it came to."""
+        metric, goal = job.properties["objective"]["primaryMetric"], job.properties["objective"]["goal"]
+        known = [
+            (trial.state["point"], float(score) if goal == "Maximize" else -float(score))
+            for trial in trials
+            if (score := trial.state.get("metrics", {}).get(metric)) is not None
+        ]
+        return next_point(job.properties["searchSpace"], known, f"{job.name}:{number}")
+
+    def _reported(self, at: float, job: str) -> None:
+        """A run wrote a metric: its sweep's policy is applied to it."""
+        trial = self._world.store.get(job)
+        if trial is None or not trial.state.get("parent") or trial.properties["status"] in OVER:
+            return
+        sweep = self._world.store.get(f"{job.rpartition('/')[0]}/{trial.state['parent']}")
+        policy = sweep.properties.get("earlyTermination") if sweep else None
+        if sweep is None or not policy or sweep.properties["status"] != "Running":
+            return
+        metric = sweep.properties["objective"]["primaryMetric"]
+        others = [_reports(each, metric) for each in children(self._world, sweep) if each.id != trial.id]
+        goal = sweep.properties["objective"]["goal"]
+        if early_termination.is_to_stop(policy, goal, _reports(trial, metric), others):
+            self._life.cancel(trial, at)
 
     def _submit(self, job: Resource, number: int, point: dict[str, Any], at: float) -> None:
         trial, limits = job.properties["trial"], job.properties.get("limits") or {}
@@ -81,7 +113,8 @@ class Sweeps:
         if limit := limits.get("trialTimeout"):
             asked["limits"] = {"jobLimitsType": "Command", "timeout": limit}
         asked = {name: value for name, value in asked.items() if value is not None}
-        submit(self._world, self._life, job, f"{job.name}_{number}", asked, at)
+        kept = {"drawn": texts, "point": point}
+        submit(self._world, self._life, job, f"{job.name}_{number}", asked, at, state=kept)
 
     def _choose(self, job: Resource, trials: list[Resource]) -> tuple[str, str]:
         """The best trial, if any completed; a sweep none of whose trials completed has failed."""
@@ -104,44 +137,25 @@ class Sweeps:
         return "Failed", "All child runs of the sweep failed or were canceled."
 
 
-def points(space: dict[str, Any], sampling: dict[str, Any], most: int, seed: str) -> list[dict[str, Any]]:
-    """The points of a search space in the order they are tried: a grid whole, or `most` random ones."""
-    kind = str(sampling.get("samplingAlgorithmType"))
-    if kind == "Grid":
-        names = list(space)
-        choices = []
-        for name in names:
-            if space[name][0] != "choice":
-                raise user_error(400, f"Grid sampling supports choice only, '{name}' is {space[name][0]}.")
-            choices.append(space[name][1][0])
-        grid = (dict(zip(names, values, strict=True)) for values in itertools.product(*choices))
-        return list(itertools.islice(grid, most))
-    if kind != "Random":
-        raise not_simulated(f"Sampling of type {kind}", "properties.samplingAlgorithm")
-    dice = random.Random(sampling.get("seed") if sampling.get("seed") is not None else seed)
-    return [{name: draw(dice, *space[name]) for name in space} for _ in range(most)]
+def _limits(limits: dict[str, Any]) -> tuple[int, int]:
+    """At most how many trials, and how many of them at once. Raises the refusal of limits that cannot be."""
+    if limits and limits.get("jobLimitsType") != "Sweep":
+        raise user_error(
+            400, f"The limits of a sweep are of type Sweep, not '{limits.get('jobLimitsType')}'."
+        )
+    most = limits.get("maxTotalTrials") or _MOST_TRIALS
+    at_once = limits.get("maxConcurrentTrials") or most
+    for name, value in (("maxTotalTrials", most), ("maxConcurrentTrials", at_once)):
+        if not isinstance(value, int) or not 1 <= value <= _MOST_TRIALS:
+            raise user_error(400, f"{name} must be an integer between 1 and {_MOST_TRIALS}.")
+    return most, at_once
 
 
-def draw(dice: random.Random, distribution: str, given: list[Any]) -> Any:
-    """One value of a distribution as azure-ai-ml writes them: draw(dice, "quniform", [1, 10, 2]) -> 4."""
-    name = distribution
-    match name:
-        case "choice":
-            return dice.choice(given[0])
-        case "randint":
-            return dice.randrange(int(given[0]))
-    step = float(given[2]) if name.startswith("q") else 0.0
-    name = name.removeprefix("q")
-    low, high = float(given[0]), float(given[1])
-    drawn = {
-        "uniform": lambda: dice.uniform(low, high),
-        "loguniform": lambda: math.exp(dice.uniform(low, high)),
-        "normal": lambda: dice.gauss(low, high),
-        "lognormal": lambda: math.exp(dice.gauss(low, high)),
-    }.get(name)
-    if drawn is None:
-        raise user_error(400, f"The distribution '{distribution}' is not supported.")
-    return round(drawn() / step) * step if step else drawn()
+def _reports(trial: Resource, metric: str) -> list[float]:
+    """In the order they were made; a trial that began anew on another node reports on."""
+    return [
+        value for key, value, *_ in trial.state.get("reported", ()) if key == metric and math.isfinite(value)
+    ]
 
 
 def _text(value: Any) -> str:
