@@ -180,8 +180,15 @@ def bad_result(context):
 def leaves(context):
     sys.exit(1)
     yield
+
+@app.function_name("garbles")
+@app.generic_trigger(arg_name="context", type="orchestrationTrigger")
+def garbles(context):
+    return "no protobuf in base64"
 """
     with Runner(make_app(source)) as runner:
+        garbled = finished(start(runner.url, "garbles", "garbled"))
+        assert (garbled["runtimeStatus"], "'garbles' failed" in garbled["output"]) == ("Failed", True)
         assert "could not be encoded" in finished(start(runner.url, "bad_result", "bad"))["output"]
         state = finished(start(runner.url, "leaves", "leaves"))
         assert state["runtimeStatus"] == "Failed"
