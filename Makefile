@@ -69,7 +69,7 @@ $(UV):
 	python3 -m venv .build/tools
 	.build/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 
-.build/python.stamp: requirements.txt requirements-dev.txt node/requirements.txt constraints.txt | $(UV)
+.build/python.stamp: requirements.txt requirements-dev.txt node/requirements.txt node/conversion.txt constraints.txt | $(UV)
 	@.build/tools/bin/python localdev/setup/find_python.py > .build/python.txt
 	$(UV) venv --quiet --allow-existing --python "$$(cat .build/python.txt)" .venv
 	$(UV) pip install --quiet --compile-bytecode --python $(PY) -r requirements-dev.txt -c constraints.txt

@@ -19,6 +19,7 @@ app.register_functions(orchestrators("orchestrators.units", "evaluate_units", "e
 app.register_functions(orchestrators("orchestrators.drift", "measure_drift", "measure_features"))
 app.register_functions(orchestrators("orchestrators.events", "consider_event"))
 app.register_functions(orchestrators("orchestrators.deploy", "deploy_model"))
+app.register_functions(orchestrators("orchestrators.conversion", "convert_model"))
 app.register_functions(orchestrators("orchestrators.rollback", "roll_back"))
 app.register_functions(orchestrators("orchestrators.tend", "tend_endpoints"))
 app.register_functions(
@@ -40,6 +41,9 @@ app.register_functions(
     activities("activities.training", "freeze_data", "plan_trials", "write_train_job", "read_results")
 )
 app.register_functions(
+    activities("activities.sweeps", "write_sweep", "submit_sweep", "observe_sweep", "close_sweep")
+)
+app.register_functions(
     activities("activities.judging", "write_evaluation_job", "judge_models", "record_retraining")
 )
 app.register_functions(
@@ -58,6 +62,9 @@ app.register_functions(
 )
 app.register_functions(activities("activities.notices", "publish_notice"))
 app.register_functions(activities("activities.probes", "run_probe"))
+app.register_functions(
+    activities("activities.conversion", "prepare_conversion", "write_convert_job", "keep_conversion")
+)
 app.register_functions(activities("activities.profiling", "record_profile"))
 app.register_functions(
     activities(

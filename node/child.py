@@ -25,7 +25,7 @@ LOG_BYTES = 64 * 1024
 _WORDS = 400
 _LOOK_S = 0.1
 _CHUNK = 64 * 1024
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 _PR_SET_DUMPABLE = 4
 _END_GRACE_S = 2.0  # a machine that goes down tells everybody at once, in any order
 
@@ -79,7 +79,7 @@ def clean_environment(home: Path, extra: Mapping[str, str] | None = None) -> dic
 def run_ours(module: str, *arguments: str, writable: Path, stop: threading.Event, timeout_s: float) -> Ended:
     """Run a module of this package as a sealed child: what parses strangers' data or loads their models."""
     # A library that aborts leaves its stack in the log.
-    environment = clean_environment(writable, {"PYTHONPATH": str(_PACKAGE), "PYTHONFAULTHANDLER": "1"})
+    environment = clean_environment(writable, {"PYTHONPATH": str(PACKAGE), "PYTHONFAULTHANDLER": "1"})
     command = [sys.executable, "-m", module, *arguments]
     return run_child(
         command, folder=writable, writable=writable, environment=environment, stop=stop, timeout_s=timeout_s
@@ -129,7 +129,7 @@ def _launch(
     with _launching:
         process = subprocess.Popen(
             [sys.executable, "-m", "node.seal", json.dumps(specification)],
-            cwd=_PACKAGE,
+            cwd=PACKAGE,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

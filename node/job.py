@@ -171,7 +171,7 @@ def parse_job(data: bytes, account_url: str) -> ScoreJob:
     fields.take("account_url", one_of(account_url.rstrip("/"), account_url.rstrip("/") + "/"))
     job, state_container, state_prefix = parse_address(data)
     output = Fields(fields.take("output", anything), "job.output")
-    model, code = fields.take("model", _model, default=None), fields.take("code", _code, default=None)
+    model, code = fields.take("model", model_source, default=None), fields.take("code", _code, default=None)
     if model is None and code is None:
         raise JobSpecError("job.model: neither a model nor code to score with")
     shards = tuple(_shard(raw, f"job.shards[{n}]") for n, raw in enumerate(fields.take("shards", a_list)))
@@ -214,7 +214,7 @@ def frozen_item(raw: object, path: str) -> Item:
     )
 
 
-def _model(raw: object, path: str) -> ModelSource:
+def model_source(raw: object, path: str) -> ModelSource:
     fields = Fields(raw, path)
     return ModelSource(
         container=fields.take("container", container_name),

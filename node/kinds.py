@@ -16,6 +16,7 @@ _MODULES = {
     "muster.evaluate-job/1": "node.evaluation",
     "muster.evaluate-units-job/1": "node.unit_evaluation",
     "muster.drift-job/1": "node.drift",
+    "muster.convert-job/1": "node.convert",
 }
 
 

@@ -94,11 +94,16 @@ def load_model(folder: Path, card: ModelCard) -> Model:
     if card.flavor == UNITS:
         raise ModelLoadError(f"{card.name} {card.version} holds a model for each unit, and is none itself")
     try:
-        return _Onnx(data, card) if card.flavor == "onnx" else _Sklearn(data)
+        return load_onnx(data, card) if card.flavor == "onnx" else Sklearn(data)
     except NodeError:
         raise
     except Exception as error:  # loading runs whatever the pickle says: any exception is its own
         raise ModelLoadError(f"{card.name} {card.version}: {reason_of(error)}") from error
+
+
+def load_onnx(data: bytes, card: ModelCard) -> Model:
+    """The model in these bytes. Raises what onnxruntime raises, or ModelLoadError."""
+    return _Onnx(data, card)
 
 
 def _fault_of(card: ModelCard) -> str | None:
@@ -117,23 +122,24 @@ def _fault_of(card: ModelCard) -> str | None:
     return None
 
 
-class _Sklearn:
-    """A whole Pipeline: probability of class 1 where it has one, else its prediction."""
+class Sklearn:
+    """A whole Pipeline, `estimator`: probability of class 1 where it has one, else its prediction."""
 
     def __init__(self, data: bytes) -> None:
         import joblib
 
-        self._model = joblib.load(io.BytesIO(data))
-        if not hasattr(self._model, "predict"):
-            raise ModelLoadError(f"a {type(self._model).__name__} has no predict")
+        self.estimator = joblib.load(io.BytesIO(data))
+        if not hasattr(self.estimator, "predict"):
+            raise ModelLoadError(f"a {type(self.estimator).__name__} has no predict")
 
     def predict(self, frame: Any) -> Any:
-        if not hasattr(self._model, "predict_proba"):
-            return self._model.predict(frame)
-        return self._model.predict_proba(frame)[:, _class_one(list(self._model.classes_))]
+        if not hasattr(self.estimator, "predict_proba"):
+            return self.estimator.predict(frame)
+        return self.estimator.predict_proba(frame)[:, class_one(list(self.estimator.classes_))]
 
 
-def _class_one(classes: Sequence[Any]) -> int:
+def class_one(classes: Sequence[Any]) -> int:
+    """Where the class whose probability is the answer stands among the classes."""
     return classes.index(1) if 1 in classes else len(classes) - 1
 
 

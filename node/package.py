@@ -49,6 +49,13 @@ def build_package() -> Package:
     return build_zip({f"node/{path.name}": path for path in paths if path.name not in _NOT_SHIPPED})
 
 
+@cache
+def conversion_tools() -> str:
+    """A digest of what converts a model: the pinned libraries, and our own converters."""
+    files = ("requirements.txt", "conversion.txt", "convert_child.py", "convert_trees.py")
+    return hashlib.sha256(b"".join((_FOLDER / name).read_bytes() for name in files)).hexdigest()
+
+
 def build_serving(user_code: Mapping[str, Path] | None = None, entry: str = "") -> Package:
     """What an online deployment runs: SCORING_ENTRY, this package's serving part, and the user's own script if any."""
     serving = _FOLDER / "serving"

@@ -35,10 +35,10 @@ def predict(model_folder: Path, rows: Path, target: Path) -> None:
     with target.open("wb") as file:
         for path in sorted(rows.glob("*.parquet")):
             frame = pyarrow.parquet.read_table(path, use_threads=False).to_pandas(use_threads=False)
-            file.write(_predicted(model, frame).tobytes())
+            file.write(predicted(model, frame).tobytes())
 
 
-def _predicted(model: Model, frame: Any) -> Any:
+def predicted(model: Model, frame: Any) -> Any:
     if not len(frame):
         return numpy.empty(0)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from orchestrators.conversion import convert
 from orchestrators.deploying import MAX_ROWS, RESTORE_WITHIN, Deploying, Rejected, rest
 from orchestrators.green import (
     await_target,
@@ -90,6 +91,7 @@ def deploy_model(flow: Flow, request: DeployRequest) -> Steps[DeployOutcome]:
 def _deploy(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[DeployOutcome]:
     record = yield from _hold(flow, trail, run)
     yield from fix_model(flow, run)
+    yield from convert(flow, trail, run)
     yield from await_target(flow, run)
     look = yield from take_endpoint(flow, trail, run)
     yield from _save_last_good(flow, trail, run, record, look)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrators.rollout import Rolling
+from shared.domain.conversion import ConversionReport
 from shared.domain.cost import Charge, RunCost, charge
 from shared.domain.deploy import (
     ApprovalLook,
@@ -38,7 +39,8 @@ class Rejected(AppError):
 class Deploying:
     """`begun`: since when green exists and costs. `stopped`: since when it does not any more.
 
-    `request` is as it was asked for, with the size that a profile recommends once it has. `profiled`: what that cost.
+    `request` is as it was asked for, with the size that a profile recommends once it has. `profiled`: what that cost;
+    `converting`: what the machine cost that converted the model.
 
     `not_before`: Azure asked not to be looked at sooner, whoever wakes the run.
     """
@@ -52,6 +54,8 @@ class Deploying:
     scoring_uri: str = ""
     last_good: dict[str, int] = field(default_factory=dict)
     blue: DeploymentRef | None = None
+    conversion: ConversionReport | None = None
+    converting: list[Charge] = field(default_factory=list)
     profiled: list[Charge] = field(default_factory=list)
     begun: datetime | None = None
     stopped: datetime | None = None
@@ -87,15 +91,19 @@ class Deploying:
         return tuple(self.lines[-MAX_ROWS:])
 
     @property
+    def _before_green(self) -> list[Charge]:
+        return [*self.converting, *self.profiled]
+
+    @property
     def spent(self) -> float:
         """What was spent before green was made."""
-        return sum(each.usd for each in self.profiled)
+        return sum(each.usd for each in self._before_green)
 
     def charge(self, now: datetime) -> tuple[Charge, ...]:
-        """What candidates and green cost this run, each from the creating request to its deletion or the run's end."""
+        """What machines, candidates and green cost this run, each from the creating request to its end or the run's."""
         if self.plan is None or self.begun is None:
-            return tuple(self.profiled)
-        return (*self.profiled, charge_of(self.plan, self.begun, self.stopped or now))
+            return tuple(self._before_green)
+        return (*self._before_green, charge_of(self.plan, self.begun, self.stopped or now))
 
     def outcome(self, state: DeployState, reason: str, now: datetime) -> DeployOutcome:
         request, charges = self.request, self.charge(now)
@@ -117,6 +125,7 @@ class Deploying:
             hold_until=self.hold_until,
             weights=self.weights,
             steps=self.rows,
+            conversion=self.conversion,
             tests=tuple(self.tests),
             approved_by=self.approved_by,
             cause=request.cause,

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from shared.domain.conversion import ConversionReport
 from shared.domain.cost import Charge
 from shared.domain.deployment import Deployment
 from shared.domain.jobs import BlobRef
@@ -350,6 +351,7 @@ class DeployOutcome(Wire):
     hold_until: datetime | None = None
     weights: dict[str, int] = {}
     steps: tuple[str, ...] = ()  # one line a step; the whole is in deployments/{run}/steps/
+    conversion: ConversionReport | None = None
     tests: tuple[ProbeReport, ...] = ()
     approved_by: str = ""
     cause: str = ""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
+from shared.domain.conversion import Conversion
 from shared.domain.fields import (
     AppFolder,
     AttachedName,
@@ -270,6 +271,7 @@ class Deployment(Spec):
     name: WorkloadName
     model: DeployedModel
     require_lineage: bool = Field(default=True, strict=True)
+    conversion: Conversion | None = None
     target: ServingTarget
     resources: Resources = Field(default_factory=Resources, validate_default=True)
     scoring: ServingCode | None = None
@@ -342,11 +344,14 @@ class Deployment(Spec):
         approval: ApprovalPolicy = info.data["approval"]
         profile: Profile | None = info.data.get("profile")
         needed = rollout.stage_deadline + approval.timeout + rollout.bake * len(rollout.steps)
-        profiling = "profile.deadline + " if profile else ""
+        conversion: Conversion | None = info.data.get("conversion")
+        before = "conversion.limits.deadline + " if conversion else ""
+        needed += conversion.limits.deadline if conversion else timedelta(0)
+        before += "profile.deadline + " if profile else ""
         needed += profile.deadline if profile else timedelta(0)
         if limits.deadline < needed:
             raise refusal(
-                f"deadline {duration_text(limits.deadline)} is shorter than {profiling}rollout.stageDeadline + "
+                f"deadline {duration_text(limits.deadline)} is shorter than {before}rollout.stageDeadline + "
                 f"approval.timeout + rollout.bake for each step, {duration_text(needed)}",
                 hint=f"Set limits.deadline: {duration_text(needed)} or more",
             )

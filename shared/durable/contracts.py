@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from shared.domain import (
     audit,
     considering,
+    converting,
     cost,
     deploy,
     deploy_plan,
@@ -26,6 +27,7 @@ from shared.domain import (
     retrain,
     scoring,
     serving,
+    sweep,
     tending,
     unit_steps,
     upkeep,
@@ -61,6 +63,7 @@ MEASURE_FEATURES = Step("measure_features", drift.MeasureRequest, drift.MeasureO
 CONSIDER_EVENT = Step("consider_event", ml_events.MlEvent, considering.EventOutcome)
 DEPLOY_MODEL = Step("deploy_model", deploy.DeployRequest, deploy.DeployOutcome)
 ROLL_BACK = Step("roll_back", deploy.RollBackRequest, deploy.DeployOutcome)
+CONVERT_MODEL = Step("convert_model", converting.ConversionWork, converting.ConversionWorked)
 TEND_ENDPOINTS = Step("tend_endpoints", tending.TendRequest, tending.TendReport)
 
 READ_EVENT_TRUTH = Step("read_event_truth", ml_events.MlEvent, considering.EventTruth)
@@ -91,6 +94,10 @@ RECORD_OUTCOME = Step("record_outcome", scoring.RunOutcome, Nothing)
 FREEZE_DATA = Step("freeze_data", retrain.RetrainRequest, retrain.FrozenData)
 PLAN_TRIALS = Step("plan_trials", retrain.PlanRequest, retrain.TrialPlan)
 WRITE_TRAIN_JOB = Step("write_train_job", retrain.TrainJobRequest, jobs.WrittenJob)
+WRITE_SWEEP = Step("write_sweep", sweep.SweepRequest, sweep.WrittenSweep)
+SUBMIT_SWEEP = Step("submit_sweep", sweep.SweepStep, lease.Operation)
+OBSERVE_SWEEP = Step("observe_sweep", sweep.SweepQuery, sweep.SweepLook)
+CLOSE_SWEEP = Step("close_sweep", sweep.SweepClosing, sweep.SweepClosed)
 READ_RESULTS = Step("read_results", retrain.ResultsQuery, retrain.TrialResults)
 WRITE_EVALUATION_JOB = Step("write_evaluation_job", retrain.EvaluationJobRequest, jobs.WrittenJob)
 JUDGE_MODELS = Step("judge_models", retrain.JudgeRequest, gate.Verdict)
@@ -120,6 +127,10 @@ LIST_LOST_ROLLOUTS = Step("list_lost_rollouts", tending.TendRequest, tending.Cho
 
 RETIRE_DEPLOYMENT = Step("retire_deployment", tending.Chore, serving.Deletion)
 PLAN_DEPLOYMENT = Step("plan_deployment", deploy_plan.PlanRequest, deploy_plan.PricedPlan)
+
+PREPARE_CONVERSION = Step("prepare_conversion", converting.ConvertRequest, converting.ConversionPlan)
+WRITE_CONVERT_JOB = Step("write_convert_job", converting.ConvertJobRequest, jobs.WrittenJob)
+KEEP_CONVERSION = Step("keep_conversion", converting.KeepRequest, converting.Converted)
 
 CHECK_LINEAGE = Step("check_lineage", deploy.LineageQuery, deploy.Lineage)
 CHECK_TARGET = Step("check_target", serving.TargetQuery, serving.TargetLook)
