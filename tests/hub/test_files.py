@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -150,9 +151,14 @@ def truncated(path: Path) -> None:
 
 
 def scribbled(path: Path) -> None:
+    """Where nothing looks as it is opened: in the index of ids."""
     make_hub(path)
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_instance_1'"
+        ).fetchone()
     content = bytearray(path.read_bytes())
-    content[4096 * 3 : 4096 * 12] = b"\xa5" * 4096 * 9
+    content[4096 * (page - 1) : 4096 * page] = b"\xa5" * 4096
     path.write_bytes(content)
 
 
@@ -164,7 +170,7 @@ def scribbled(path: Path) -> None:
         (text_file, HubDamaged, "not an SQLite file"),
         (empty, HubDamaged, "is empty"),
         (truncated, HubDamaged, "is truncated"),
-        (scribbled, HubDamaged, "damaged|cannot be read"),
+        (scribbled, HubDamaged, "is damaged"),
     ],
 )
 def test_an_unusable_file_is_refused_and_left_as_it_was(
