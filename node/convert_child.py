@@ -25,7 +25,7 @@ from node.errors import ItemFault, ModelLoadError, reason_of
 from node.models import CARD, Model, Sklearn, load_model, parse_card
 from node.prediction import predicted
 
-SINGLES = 30  # rows asked one by one
+SINGLES = 20  # rows asked one by one
 BATCH = 1000
 _LIBRARIES = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy")
 
