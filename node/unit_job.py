@@ -64,8 +64,9 @@ def parse_units_job(raw: bytes, account_url: str) -> UnitsJob:
     units = tuple(
         _unit(one, f"job.units[{n}]", contracts) for n, one in enumerate(fields.take("units", full_list))
     )
-    if len({unit.id for unit in units}) != len(units):
-        raise JobSpecError("job.units: two have the same id")
+    for what in ({unit.id for unit in units}, {unit.value for unit in units}):
+        if len(what) != len(units):
+            raise JobSpecError("job.units: two have the same id or value")
     return UnitsJob(
         head=head,
         chunk=fields.take("chunk", between(0, 10**6)),

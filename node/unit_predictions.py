@@ -18,14 +18,15 @@ from node.prediction import predict
 from node.unit_files import FAULT
 
 _HALF = "half"
+_LIBRARIES_S = 60  # what the first model of a process takes besides: it loads what all of them need
 
 
 def main(todo: Path, out: Path) -> int:
     asked = json.loads(todo.read_bytes())
-    for unit in asked["units"]:
+    for number, unit in enumerate(asked["units"]):
         folder = out / unit
         folder.mkdir()
-        signal.alarm(int(asked["timeout_s"]))  # nobody handles it: the process ends
+        signal.alarm(int(asked["timeout_s"]) + (0 if number else _LIBRARIES_S))  # unhandled: the process ends
         try:
             predict(
                 Path(asked["models"]) / asked["role"] / unit,
