@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from shared.azure import blob, ledger, ml_registry, model_store
+from shared.azure import blob, ledger, ml_data, ml_registry, model_store
 from shared.domain.errors import Cancelled, NotFoundError, SpecError
 from shared.domain.ml_events import OWN
 from shared.domain.registry import CHAMPION, ModelQuery, ModelRef
@@ -98,7 +98,7 @@ def register_model(registration: Registration) -> Registered:
     )
     in_azure_ml = ml_registry.register_version(
         name, version, container=model.container, prefix=model.prefix, tags=_tags(lineage),
-        description=f"Trained by {run}: {registration.verdict.reason}"[:500],
+        description=f"Trained by {run}: {registration.verdict.reason}"[:500], job=record.get("azure_run") or "",
     )  # fmt: skip
     notes = [] if in_azure_ml else [ml_registry.NO_WORKSPACE]
     if not model_store.crown(name, version, before=registration.champion):
@@ -113,7 +113,8 @@ def register_model(registration: Registration) -> Registered:
 def _lineage(registration: Registration, record: dict[str, Any]) -> dict[str, Any]:
     """Where a version came from: data, code, parameters, what it was compared with, and what asked for it."""
     request, trial = registration.request, registration.trial
-    job = ledger.read(f"runs/{request.run}/jobs/{record['job']}.json") or {}
+    # A sweep's children share one job: theirs is called after it, and after their number.
+    job = ledger.read(f"runs/{request.run}/jobs/{record['job'].partition('_')[0]}.json") or {}
     return {
         "run": request.run,
         "workload": request.workload.name,
@@ -121,6 +122,8 @@ def _lineage(registration: Registration, record: dict[str, Any]) -> dict[str, An
         "parameters": record["parameters"],
         "metrics": record["metrics"],
         "data": registration.data.manifest.model_dump(mode="json"),
+        "dataAsset": ml_data.short_name(registration.data.asset) or None,
+        "azureRun": record.get("azure_run"),
         "code": job.get("code"),
         "sha256": record["model"]["sha256"],
         "champion": str(registration.champion) if registration.champion else None,
@@ -137,6 +140,7 @@ def _tags(lineage: dict[str, Any]) -> dict[str, str]:
         "run": lineage["run"],
         "trial": lineage["trial"],
         "dataDigest": lineage["data"]["sha256"],
+        **({"dataAsset": lineage["dataAsset"]} if lineage["dataAsset"] else {}),
         "codeDigest": (lineage["code"] or {}).get("sha256", ""),
         "modelDigest": lineage["sha256"],
         "causedBy": f"{OWN} {lineage['cause'] or lineage['startedBy']}",

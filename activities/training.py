@@ -55,9 +55,11 @@ def freeze_data(request: RetrainRequest) -> FrozenData:
     manifest = BlobRef(
         container=settings().state_container, blob=path, sha256=hashlib.sha256(data).hexdigest()
     )
+    asset = _register(request, manifest)
     return FrozenData(
         manifest=manifest,
-        asset=_register(request, manifest),
+        asset=asset,
+        note="" if asset else ml_data.NO_WORKSPACE,
         train_blobs=len(frozen["train"]),
         test_blobs=len(frozen["test"]),
         new_blobs=frozen["new"],

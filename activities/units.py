@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from activities.training import read_plan
-from shared.azure import job_blobs, ledger, ml_registry, model_store, unit_store
+from shared.azure import job_blobs, ledger, ml_data, ml_registry, model_store, unit_store
 from shared.domain import gate
 from shared.domain.errors import Cancelled, SpecError
 from shared.domain.gate import Ruling
@@ -225,6 +225,7 @@ def _lineage(registration: UnitsRegistration, index: bytes) -> dict[str, Any]:
         "unitColumn": request.workload.trials.unit_column,
         "units": registration.judged.summary.model_dump(mode="json"),
         "data": registration.data.manifest.model_dump(mode="json"),
+        "dataAsset": ml_data.short_name(registration.data.asset) or None,
         "code": _code(request.run),
         "sha256": hashlib.sha256(index).hexdigest(),
         "champion": str(registration.champion) if registration.champion else None,
@@ -265,6 +266,7 @@ def _tags(lineage: dict[str, Any]) -> dict[str, str]:
         "run": lineage["run"],
         "unitColumn": lineage["unitColumn"],
         "dataDigest": lineage["data"]["sha256"],
+        **({"dataAsset": lineage["dataAsset"]} if lineage["dataAsset"] else {}),
         "codeDigest": (lineage["code"] or {}).get("sha256", ""),
         "modelDigest": lineage["sha256"],
         "causedBy": f"{OWN} {lineage['cause'] or lineage['startedBy']}",

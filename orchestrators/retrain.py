@@ -72,6 +72,7 @@ class _Run:
     request: RetrainRequest
     started: datetime
     champion: ModelRef | None = None
+    data: str = ""
     offers: tuple[str, ...] = ()
     charges: list[Charge] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)
@@ -89,6 +90,7 @@ class _Run:
             state=state,
             reason=reason,
             verdict=self.verdict.ruling if self.verdict else "",
+            data=self.data,
             champion=str(self.champion or ""),
             challenger=best.trial if best and not self.units else "",
             registered=str(registered.model) if registered else "",
@@ -141,6 +143,7 @@ def _retrain(flow: Flow, trail: AuditTrail, run: _Run) -> Steps[RetrainOutcome]:
             f"{run.champion} holds a model for each unit; trials.unitColumn must say of which column"
         )
     data = yield from flow.call(contracts.FREEZE_DATA, request)
+    run.data = data.asset or data.note
     if data.new_blobs < workload.data.min_new_blobs:
         return run.outcome(
             RetrainState.DEFERRED,

@@ -67,6 +67,12 @@ def register_data(name: str, manifest: BlobRef, *, tags: Mapping[str, str], desc
     return str(seen.body["id"])
 
 
+def short_name(asset: str) -> str:
+    """`short_name(".../data/flights-data/versions/0a1b") -> "azureml:flights-data:0a1b"`; "" of none."""
+    steps = asset.split("/")
+    return f"azureml:{steps[-3]}:{steps[-1]}" if len(steps) > 3 else ""
+
+
 def as_input(asset: str) -> dict[str, Any]:
     """The asset as an input of a job.
 

@@ -92,6 +92,8 @@ def _retrained(outcome: dict[str, Any]) -> list[str]:
     for trial in outcome["trials"]:
         metric = f"{trial['metric']:.4f}" if trial["metric"] is not None else f"failed: {trial['reason']}"
         lines.append(f"    {trial['trial']}  {metric}  {trial['seconds']:.0f} s  ${trial['usd']:.4f}")
+    if outcome.get("data"):
+        lines.append(f"  data         {outcome['data']}")
     if outcome["verdict"]:
         lines.append(f"  verdict      {outcome['verdict']}, champion was {outcome['champion'] or 'none'}")
     lines += [f"    {_gate_row(row)}" for row in outcome["table"]]

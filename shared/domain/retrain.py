@@ -34,11 +34,12 @@ class RetrainRequest(Wire):
 class FrozenData(Wire):
     """What trains and what judges, fixed by (blob, etag, size) in `manifest`. `new_blobs`: unknown to the champion.
 
-    `asset`: the ARM id of the manifest as a data asset of Azure ML, where there is a workspace.
+    `asset`: the ARM id of the manifest as a data asset of Azure ML; else `note` says why it is none.
     """
 
     manifest: BlobRef
     asset: str = Field(default="", exclude_if=lambda asset: not asset)
+    note: str = Field(default="", exclude_if=lambda note: not note)
     train_blobs: int = 0
     test_blobs: int = 0
     new_blobs: int = 0
@@ -51,7 +52,9 @@ class TrialPlan(Wire):
     trials: BlobRef
     count: int
     per_job: int = 1
-    unit_column: str = Field(default="", exclude_if=lambda column: not column)  # its units will be judged, too
+    unit_column: str = Field(
+        default="", exclude_if=lambda column: not column
+    )  # its units will be judged, too
 
     @property
     def jobs(self) -> int:
@@ -226,6 +229,9 @@ class RetrainOutcome(Wire):
     state: RetrainState
     reason: str = ""
     verdict: str = ""
+    data: str = Field(
+        default="", exclude_if=lambda data: not data
+    )  # as an asset of Azure ML, or why it is none
     champion: str = ""  # before the run
     challenger: str = ""
     registered: str = ""

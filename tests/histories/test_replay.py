@@ -61,7 +61,7 @@ UNSAFE = [
     ("measure_features", "orchestrators/drift.py", 'measure.request.run, "drift",', 'measure.request.run, "measure",'),
     ("retrain", "orchestrators/retrain.py",
      '    yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)\n', ""),
-    ("train_trials", "orchestrators/retrain.py", "range(trials.start, trials.stop, size)",
+    ("train_trials", "orchestrators/training.py", "range(trials.start, trials.stop, size)",
      "range(trials.start, trials.stop, 2)"),
     ("deploy_model", "orchestrators/deploy.py", "    yield from _save_last_good(flow, trail, run, record, look)\n", ""),
     ("deploy_model", "orchestrators/deploy.py", "max(APPROVAL_LOOK, policy", "max(2 * APPROVAL_LOOK, policy"),

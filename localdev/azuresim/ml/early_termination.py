@@ -2,7 +2,7 @@
 
 Rules: learn.microsoft.com machine-learning/how-to-tune-hyperparameters ("Early termination"): a policy is applied at each
 multiple of `evaluationInterval` reports that is not below `delayEvaluation`. Every report of the primary metric is one
-interval. That a trial is compared with those that have come as far as it is, is as that page's examples have it.
+interval. A rival counts with what it had reported by then, to truncation selection only if it came as far.
 """
 
 from __future__ import annotations
@@ -50,21 +50,19 @@ def is_to_stop(
     """`mine` are a trial's reports so far, `others` those of each other trial; `goal` is Maximize or Minimize."""
     sign = 1.0 if goal == "Maximize" else -1.0
     count = len(mine)
-    if not is_due(policy, count):
+    rivals = [[sign * value for value in each[:count]] for each in others if each]
+    if not rivals or not is_due(policy, count):
         return False
-    rivals = [[sign * value for value in each[:count]] for each in others if len(each) >= count]
-    if not rivals:
-        return False
-    best = max(sign * value for value in mine)
+    own = [sign * value for value in mine]
     match policy["policyType"]:
         case "Bandit":
-            return best < _allowed(policy, max(max(each) for each in rivals))
+            return max(own) < _allowed(policy, max(max(each) for each in rivals))
         case "MedianStopping":
-            return best < median([sum(each) / count for each in (*rivals, [sign * v for v in mine])])
+            return max(own) < median([sum(each) / len(each) for each in (*rivals, own)])
         case _:
-            worse = sum(each[-1] < sign * mine[-1] for each in rivals)
-            lowest = int((len(rivals) + 1) * int(policy["truncationPercentage"]) / 100)
-            return worse < lowest
+            abreast = [each for each in rivals if len(each) == count]
+            lowest = int((len(abreast) + 1) * int(policy["truncationPercentage"]) / 100)
+            return sum(each[-1] < own[-1] for each in abreast) < lowest
 
 
 def _allowed(policy: Mapping[str, Any], leader: float) -> float:
