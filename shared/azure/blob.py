@@ -74,7 +74,6 @@ def copy_only(container: str, name: str, *, source_container: str, source: str) 
                 url,
                 requires_sync=True,
                 source_authorization=f"Bearer {token}",
-                etag="*",
                 match_condition=MatchConditions.IfMissing,
             )
     except ConflictError as error:
