@@ -27,9 +27,9 @@ from tests.crash.rig import Rig
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.verdict import violations
 
-# A sample small enough for every test run; `make test-crash` has the whole.
+# A sample small enough for every test run; `make test-crash`, which CI runs too, has the whole.
 CRASHES, NIGHTS = (
-    int(os.environ.get(f"MUSTER_{what}", count)) for what, count in (("CRASHES", 60), ("NIGHTS", 20))
+    int(os.environ.get(f"MUSTER_{what}", count)) for what, count in (("CRASHES", 20), ("NIGHTS", 8))
 )
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +69,7 @@ def assert_well(summary: Summary) -> None:
     assert not summary.failed, f"repeat one with `python -m tests.crash replay TASK`:\n{told}"
 
 
-@pytest.mark.parametrize("task", ["two-machines#12", "plain#40", "machine-lost:200d"])
+@pytest.mark.parametrize("task", ["two-machines#12", "machine-lost:200d"])
 def test_a_task_replays_exactly_in_another_process(runner: Runner, task: str) -> None:
     here = runner.run(Task.parse(task), trace=True)
     environment = {**os.environ, "PYTHONHASHSEED": "123"}

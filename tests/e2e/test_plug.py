@@ -12,9 +12,10 @@ import threading
 from pathlib import Path
 
 MOMENTS = ("champion", "its timer is due", "provisioning", "scoring", "publishing|releasing")
-# PLUG_SEED repeats the moments of a run; `make test-kills` pulls about 20 plugs.
+# PLUG_SEED repeats the moments of a run. Without PLUG_ROUNDS the plug is pulled at any three of them: each restart takes
+# seconds; `make test-kills` pulls about 20 plugs.
 SEED = int(os.environ.get("PLUG_SEED", random.SystemRandom().randrange(10**6)))
-ROUNDS = int(os.environ.get("PLUG_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("PLUG_ROUNDS", "0"))
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,23 +57,24 @@ def read_until(child: subprocess.Popen[str], words: str) -> str:
     return "".join(read)
 
 
-def test_a_run_whose_plug_is_pulled_at_every_phase_ends_with_the_same_summary(tmp_path: Path) -> None:
+def test_a_run_whose_plug_is_pulled_at_any_phase_ends_with_the_same_summary(tmp_path: Path) -> None:
     print(f"PLUG_SEED={SEED}")  # shown when the test fails
     chance = random.Random(SEED)
-    for number in range(ROUNDS):
-        pulled, out = pull_plugs(tmp_path / f"run-{number}", chance)
+    some = sorted(chance.sample(range(len(MOMENTS)), 3))
+    for number, moments in enumerate([MOMENTS] * ROUNDS or [tuple(MOMENTS[index] for index in some)]):
+        pulled, out = pull_plugs(tmp_path / f"run-{number}", moments, chance)
         assert pulled >= 2, out
         assert "31 listed = 31 scored + 0 quarantined" in out
         assert "27,004 in 16 parts" in out
         assert "orphans left: 0" in out
 
 
-def pull_plugs(state: Path, chance: random.Random) -> tuple[int, str]:
+def pull_plugs(state: Path, moments: tuple[str, ...], chance: random.Random) -> tuple[int, str]:
     """How often the plug was pulled, and what the last process printed."""
     pulled = 0
     child = demo(state)
-    for index in range(len(MOMENTS)):
-        read = read_until(child, "|".join(MOMENTS[index:]))
+    for index in range(len(moments)):
+        read = read_until(child, "|".join(moments[index:]))
         threading.Event().wait(chance.uniform(0, 1.0))  # the moment is what is being varied
         if child.poll() is not None:
             break
