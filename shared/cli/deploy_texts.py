@@ -45,6 +45,7 @@ def explain(run: dict[str, Any]) -> str:
         lines.append(f"  waiting for  {run['waiting_for']}, since {run['since']}{next_look}")
     if run["weights"]:
         lines.append(f"  traffic      {_map(run['weights'])}")
+    lines += _profile(run["profile"])
     lines += [line for test in run["tests"] for line in _test(test)]
     lines += [line for step in run["steps"] for line in _step(step)]
     lines += _approval(run)
@@ -70,6 +71,13 @@ def question(report: dict[str, Any]) -> str:
     """What a person is about to decide."""
     approval = report["approval"]
     return "\n".join([f"{report['id']} asks:", *_asked(approval["asked"])])
+
+
+def _profile(record: dict[str, Any]) -> list[str]:
+    """A line for each size that was tried, and what is recommended."""
+    told = [line.removeprefix("profile").lstrip(": ") for line in record.get("lines", ())]
+    use = {"recommended": "green is made with it", "report": "only told"}
+    return [*(f"  profile      {line}" for line in told), *([f"    {use[record['use']]}"] if told else [])]
 
 
 def _test(test: dict[str, Any]) -> Iterator[str]:

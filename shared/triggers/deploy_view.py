@@ -58,6 +58,7 @@ def whole(look: InstanceLook) -> dict[str, Any]:
         "weights": outcome.weights if outcome else status.weights,
         "lines": list(outcome.steps if outcome else status.rows),
         "steps": _steps(run),
+        "profile": ledger.read(f"deployments/{run}/profile.json") or {},
         "tests": _tests(run),
         "approval": _approvals(run),
         "held": _held(record, run) if record else {},

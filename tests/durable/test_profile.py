@@ -145,8 +145,10 @@ def test_what_the_budget_does_not_pay_for_is_not_tried(azure: Stage, day: Servin
 
 
 def test_what_was_spent_on_candidates_counts_against_green_s_budget(azure: Stage, day: ServingDay) -> None:
-    day.prices = {SMALL: 0.82, LARGE: 0.83}  # six hours of it are just below the budget
-    outcome, _ = profiled(azure, day, limits={"deadline": "PT6H", "budgetUsd": 4.95})
+    day.prices = {SMALL: 0.82, LARGE: 0.83}  # what is left of six hours costs 4.43, half an hour of the other 0.41
+    day.states = {TRIED[1]: DeploymentState.CREATING}
+    limits = {"deadline": "PT6H", "budgetUsd": 4.6}
+    outcome, _ = profiled(azure, day, profile={"deadline": "PT30M"}, limits=limits)
 
     assert outcome.state is DeployState.FAILED and "budget" in outcome.reason and sizes_of_green(azure) == []
 

@@ -14,8 +14,9 @@ from localdev.demo.load import Load
 from localdev.demo.pace import Pace
 from shared.azure import arm
 from shared.azure.ml_client import ML_API
-from tests.e2e.rollouts import BAD, OTHERS, RATES, Bad
-from tests.support.deploy_checker import accepted
+from shared.domain.names import profile_deployment_name
+from tests.e2e.rollouts import BAD, FIRST, OTHERS, PATIENT, RATES, Bad
+from tests.support.deploy_checker import DEPLOYMENT, accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version, rows
 from tests.support.estate import SPEED, Estate, Ran
 
@@ -39,7 +40,7 @@ class Campaign:
     def go_live(self, endpoints: list[str]) -> None:
         """Version 1 everywhere: there is nothing to go back to, so each waits for somebody's word, and is judged too."""
         for endpoint in endpoints:
-            put_version(self.here, f"{endpoint}-model", "1")
+            put_version(self.here, f"{endpoint}-model", "1", **FIRST.get(endpoint, {}))
         runs = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
         for run in runs.values():
             calmly(partial(self._is_asking, run), f"{run.id} to ask")
@@ -60,7 +61,7 @@ class Campaign:
         self._together(["good"], [self._good, *lanes])
         others = [endpoint for endpoint in RATES if endpoint != "good"]
         bad = [bad for bad in BAD if bad.endpoint in RATES]
-        stories = [self._late_fault, self._raced, self._deleted, self._conflicted, self._frozen]
+        stories = [self._late_fault, self._sized, self._raced, self._deleted, self._conflicted, self._frozen]
         self._together(others, [*stories, *(partial(self._bad, each) for each in bad)])
 
     def _together(self, endpoints: list[str], stories: Sequence[Callable[[], object]]) -> None:
@@ -144,6 +145,27 @@ class Campaign:
         target = target_of(self.here.world, "late-fault", 2 * RATES["late-fault"])
         with Load([target], sick, folder=self.folder / "sick", environment=self.here.world.environment):
             finish(self.here, run, PATIENCE_S)
+
+    def _sized(self) -> None:
+        """Killed with a candidate on the endpoint, which upkeep deletes; then clients send bad bodies all the way."""
+        put_version(self.here, "sized-model", "2", **PATIENT)
+        run = self.runs["killed"] = ask(self.here, "sized", "2")
+        candidate = profile_deployment_name(run.id, 1)
+        calmly(lambda: candidate in self.deployments("sized"), "the first candidate")
+        self.here.world.terminate(run.id)
+        calmly(lambda: candidate not in self.deployments("sized"), "upkeep to delete the candidate")
+        put_version(self.here, "sized-model", "3", **PATIENT)
+        bad = {**rows(), "data": [["far", n % 24] for n in range(24)]}
+        target = target_of(self.here.world, "sized", RATES["sized"])
+        with Load([target], bad, folder=self.folder / "bad", environment=self.here.world.environment) as load:
+            self.runs["sized"] = finish(self.here, ask(self.here, "sized", "3"), PATIENCE_S)
+            load.stop()
+            self.clients["sized, bad bodies"] = load.report("sized")
+
+    def deployments(self, endpoint: str) -> dict[str, dict[str, Any]]:
+        """What is there now, by name."""
+        found = self.here.world.control.resources(DEPLOYMENT)
+        return {each["id"].split("/")[-1]: each for each in found if each["id"].split("/")[-3] == endpoint}
 
     def _raced(self) -> None:
         """Two people, two versions, one endpoint, one moment."""

@@ -13,6 +13,20 @@ SILENT = {"bake": "PT5M", "inconclusiveAfter": "PT15M"}
 CAREFUL = {"required": True, "timeout": "PT1H"}
 
 
+SMALL, LARGE, NOT_HERE = "Standard_F2s_v2", "Standard_F4s_v2", "Standard_NC24ads_A100_v4"
+MANAGED = {"platform": "managed_endpoint", "compute": None}
+# Four at once are more than one process and its queue take: a managed endpoint refuses what is beyond, whatever the time.
+PROFILE = {
+    "instanceTypes": [
+        {"instanceType": SMALL, "maxConcurrent": 1}, NOT_HERE, {"instanceType": LARGE, "maxConcurrent": 2},
+    ],
+    "load": {"requests": 12, "concurrency": [1, 4], "p95": "PT15S"},
+    "deadline": "PT12H",
+}  # fmt: skip
+PATIENT = {"deed": "slow", "seconds": 0.2}
+FIRST = {"sized": PATIENT}  # how the first version of an endpoint behaves, where not well and at once
+
+
 def declarations() -> list[Declaration]:
     return [
         deployment(
@@ -29,6 +43,10 @@ def declarations() -> list[Declaration]:
         deployment("stale-metrics", rollout={**SILENT, "onInconclusive": "rollback"}),
         deployment("quiet", rollout={**SILENT, "onInconclusive": "pause"}),
         deployment("late-fault", rollout={"steps": [10, 25, 100], "keepFailed": "PT12H"}),
+        deployment(
+            "sized", target=MANAGED, profile=PROFILE, resources={"instanceType": SMALL, "requestTimeout": "PT20S"},
+            limits={"deadline": "P2D"}, **QUICK,
+        ),
         deployment("raced"),
         deployment("deleted"),
         deployment("conflicted"),
@@ -38,7 +56,7 @@ def declarations() -> list[Declaration]:
 
 RATES = {
     "good": 50.0, "drifted": 20.0, "flaky": 14.0, "good-then-bad": 14.0, "no-metrics": 1.0, "stale-metrics": 1.0,
-    "late-fault": 6.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 8.0,
+    "late-fault": 6.0, "sized": 3.0, "raced": 3.0, "deleted": 3.0, "conflicted": 3.0, "frozen": 8.0,
 }  # fmt: skip
 """Requests a wall second of the outside client; the endpoints that are not named get none."""
 

@@ -13,12 +13,12 @@ from unittest import mock
 
 import pytest
 
-from shared.domain.names import deployment_name
+from shared.domain.names import deployment_name, profile_deployment_name
 from tests.e2e.campaign import Campaign
-from tests.e2e.rollouts import BAD, OTHERS, Bad, declarations
+from tests.e2e.rollouts import BAD, LARGE, OTHERS, Bad, declarations
 from tests.support.checker import violations
 from tests.support.cloud import forget
-from tests.support.deploy_checker import DEPLOYMENT, accepted
+from tests.support.deploy_checker import DEPLOYMENT, TAGS, accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version
 from tests.support.estate import Estate, Ran, estate, wait
 
@@ -183,6 +183,49 @@ def test_silence_promotes_nobody(campaign: Campaign) -> None:
     assert run.outcome["state"] == "Rejected", run.outcome
     assert shares(campaign.here, "quiet", run) == [10, 50, 0]
     assert [step["outcome"] for step in steps(campaign.here, run)] == ["approved", "reject"]
+
+
+def test_green_has_the_size_that_its_profile_recommends(campaign: Campaign) -> None:
+    here = campaign.here
+    for run in (campaign.runs["sized 1"], campaign.runs["sized"]):
+        profile = here.read_json(here.state, f"deployments/{run.id}/profile.json")
+        small, elsewhere, large = profile["tried"]
+        assert [(level["concurrency"], level["ok"]) for level in small["levels"]] == [(1, True), (4, False)]
+        assert "429" in small["levels"][1]["reason"]
+        assert elsewhere["reason"] and not elsewhere["levels"] and not elsewhere["usd"]
+        assert [level["ok"] for level in large["levels"]] == [True, True]
+        assert (
+            profile["recommendation"]["chosen"] == large["deployment"] == profile_deployment_name(run.id, 3)
+        )
+        assert run.report["profile"]["lines"] == profile["lines"]
+        assert run.outcome["usd"] > small["usd"] + large["usd"] > 0
+    live = campaign.deployments("sized")[deployment_name(campaign.runs["sized"].id)]
+    assert live["properties"]["instanceType"] == LARGE
+    candidates = [
+        event
+        for event in here.world.control.events(type_="deployment")
+        if "/deployments/p" in event["resource_id"]
+    ]
+    assert all(set(event["tags"]) >= TAGS for event in candidates if event["status"] == "Creating")
+    assert not [
+        name for event in accepted(here, "sized") for name in event["traffic"] if name.startswith("p")
+    ]
+
+
+def test_a_candidate_of_a_run_that_was_killed_is_deleted_by_upkeep(campaign: Campaign) -> None:
+    killed = profile_deployment_name(campaign.runs["killed"].id, 1)
+    assert killed not in campaign.deployments("sized")
+    assert campaign.runs["sized"].outcome["state"] == "Completed"
+
+
+def test_bad_bodies_at_a_managed_endpoint_are_their_sender_s_fault(campaign: Campaign) -> None:
+    run, bad = campaign.runs["sized"], campaign.clients["sized, bad bodies"]
+
+    assert run.outcome["state"] == "Completed", (run.outcome["reason"], run.outcome["steps"])
+    assert shares(campaign.here, "sized", run) == [10, 50, 100]
+    assert all(set(answers) == {"424"} for answers in bad["deployments"].values()), bad
+    assert bad["deployments"][deployment_name(run.id)]["424"] > 10
+    assert campaign.clients["sized"]["failed"] == 0
 
 
 def test_of_two_that_race_for_an_endpoint_one_has_it_and_the_other_is_told_who(campaign: Campaign) -> None:
