@@ -29,6 +29,7 @@ from shared.domain.serving import (
     TargetLook,
     TargetQuery,
 )
+from shared.domain.units import UNITS
 from shared.durable import contracts
 from shared.durable.blueprint import activity
 from shared.platforms import platform
@@ -45,6 +46,10 @@ def check_lineage(query: LineageQuery) -> Lineage:
     """
     model = query.model
     name = f"{model.name}:{model.version}"
+    if model.flavor == UNITS:
+        return Lineage(
+            ok=False, reason=f"{name} holds a model for each unit: batch scoring takes it, no endpoint does"
+        )
     record = _lineage(model.prefix)
     golden = _golden(model.prefix)
     seen = ml_registry.read_version(model.name, model.version)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from activities import registry, units
+from activities import registry, serving, units
 from node.unit_job import parse_units_job
 from shared.azure import blob, ledger, ml_client
+from shared.domain.deploy import LineageQuery
 from shared.domain.errors import Cancelled, ConflictError, SpecError
 from shared.domain.gate import Ruling
 from shared.domain.registry import ModelQuery, ModelRef
@@ -248,6 +249,12 @@ def test_a_cancelled_run_registers_nothing(first: Units) -> None:
     ledger.request_cancel(first.run, who="test", reason="enough")
     with pytest.raises(Cancelled):
         first.claimed()
+
+
+def test_no_endpoint_takes_a_model_per_unit(first: Units) -> None:
+    refused = serving.check_lineage(LineageQuery(model=first.register().model))
+
+    assert not refused.ok and "a model for each unit" in refused.reason
 
 
 def test_a_title_that_went_to_another_meanwhile_is_not_taken(first: Units) -> None:
