@@ -45,6 +45,7 @@ def explain(run: dict[str, Any]) -> str:
         lines.append(f"  waiting for  {run['waiting_for']}, since {run['since']}{next_look}")
     if run["weights"]:
         lines.append(f"  traffic      {_map(run['weights'])}")
+    lines += _conversion(run["conversion"])
     lines += _profile(run["profile"])
     lines += [line for test in run["tests"] for line in _test(test)]
     lines += [line for step in run["steps"] for line in _step(step)]
@@ -71,6 +72,30 @@ def question(report: dict[str, Any]) -> str:
     """What a person is about to decide."""
     approval = report["approval"]
     return "\n".join([f"{report['id']} asks:", *_asked(approval["asked"])])
+
+
+def _conversion(report: dict[str, Any]) -> list[str]:
+    """Whether the converted model is served, and by which numbers."""
+    if not report:
+        return []
+    again = ", by the record of an earlier deployment" if report["reused"] else ""
+    what = "is served" if report["converted"] else "is not converted"
+    lines = [f"  conversion   {report['served']} {what}{again}, ${report['usd']:.4f}"]
+    if report["reason"]:
+        lines.append(f"    {report['reason']}")
+    for row in (report["verdict"] or {"rows": []})["rows"]:
+        lines.append(
+            f"    {'Pass' if row['ok'] else 'Fail':12} {row['rule']} {row['value']} ({row['limit']})"
+        )
+    found = report["found"]
+    if found and found["original"] and found["converted"] and found["file"]:
+        before, after = found["original"], found["converted"]
+        lines.append(
+            f"    one row {before['single_ms']:.2f} ms to {after['single_ms']:.2f} ms, {found['batch_rows']} rows "
+            f"{before['batch_ms']:.1f} ms to {after['batch_ms']:.1f} ms, {found['size_before']} bytes to "
+            f"{found['file']['size']}"
+        )
+    return lines
 
 
 def _profile(record: dict[str, Any]) -> list[str]:

@@ -195,7 +195,7 @@ class ConversionReport(Wire):
     def lines(self) -> tuple[str, ...]:
         """For a person: what is served, by which numbers."""
         if not self.converted:
-            return (f"conversion: {self.served} is served as it is: {self.reason}"[:200],)
+            return (f"conversion: {self.served} is not converted: {self.reason}"[:200],)
         again = ", by an earlier record" if self.reused else ""
         told = [f"conversion: {self.served} is served{again}, ${self.usd:.4f}"]
         found = self.found

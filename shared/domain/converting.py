@@ -37,7 +37,11 @@ class ConversionWork(Wire):
 
     @property
     def instance_id(self) -> str:
-        return f"{self.request.run}.convert"
+        return convert_instance_id(self.request.run)
+
+
+def convert_instance_id(run: str) -> str:
+    return f"{run}.convert"
 
 
 class ConversionWorked(Wire):

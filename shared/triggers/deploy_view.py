@@ -33,15 +33,19 @@ def brief(look: InstanceLook) -> dict[str, Any]:
     }
 
 
-def whole(look: InstanceLook) -> dict[str, Any]:
-    """Everything on record about a deployment, the newest last. `lines`: what tests and steps have shown so far."""
+def whole(look: InstanceLook, child: InstanceLook | None = None) -> dict[str, Any]:
+    """Everything on record about a deployment, the newest last. `lines`: what tests and steps have shown so far.
+
+    `child`: what converts its model, if that was ever begun; while it is at work, it is what the run waits for.
+    """
     run = look.id
     asked = _request(run)
     outcome = look.outcome if isinstance(look.outcome, DeployOutcome) else None
     status = look.status or RunStatus(phase=look.runtime)
     endpoint = outcome.endpoint if outcome else asked.endpoint if asked else ""
     record = endpoint_records.read(endpoint) if endpoint else None
-    report = build_report(look, [look], ()).model_dump(mode="json")
+    at_work = child if child and not child.is_over else look
+    report = build_report(look, [at_work], ()).model_dump(mode="json")
     for plain in ("items", "items_done", "items_total", "rows", "quarantined"):
         report.pop(plain)
     return {
@@ -58,6 +62,7 @@ def whole(look: InstanceLook) -> dict[str, Any]:
         "weights": outcome.weights if outcome else status.weights,
         "lines": list(outcome.steps if outcome else status.rows),
         "steps": _steps(run),
+        "conversion": _conversion(run, outcome),
         "profile": ledger.read(f"deployments/{run}/profile.json") or {},
         "tests": _tests(run),
         "approval": _approvals(run),
@@ -75,6 +80,13 @@ def _model(outcome: DeployOutcome | None, asked: DeployRequest | None) -> str:
     if outcome and outcome.model:
         return outcome.model
     return f"{asked.model.name}:{asked.version}" if asked else ""
+
+
+def _conversion(run: str, outcome: DeployOutcome | None) -> dict[str, Any]:
+    """What was found of the converted model, and whether it is served; nothing where none was declared."""
+    if outcome and outcome.conversion:
+        return outcome.conversion.model_dump(mode="json")
+    return ledger.read(f"deployments/{run}/conversion.json") or {}
 
 
 def _steps(run: str) -> list[dict[str, Any]]:

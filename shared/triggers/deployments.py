@@ -12,6 +12,7 @@ import azure.functions as func
 
 from shared.azure import approval_records, arm, endpoint_records, ledger
 from shared.domain import names
+from shared.domain.converting import convert_instance_id
 from shared.domain.deploy import (
     FUNCTION_KEY,
     DeployOutcome,
@@ -88,7 +89,8 @@ async def get_deployment(req: func.HttpRequest, orchestrations: Orchestrations) 
     """One deployment: weights, steps with metrics and verdicts, tests, spend, what it waits for, what is asked."""
     run = deployment_of(req, or_roll_back=True)
     look = await find_known(orchestrations, run)
-    body = await asyncio.to_thread(deploy_view.whole, look)
+    child = await orchestrations.look(convert_instance_id(run))
+    body = await asyncio.to_thread(deploy_view.whole, look, child)
     return json_answer({**body, "urls": deploy_view.links(req, run)})
 
 
