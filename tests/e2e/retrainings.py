@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.estate import Declaration
+from tests.support.estate import Declaration, declaration
 from tests.support.training import retraining, trials
 
 CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "regions": ["westeurope"], "instances": 4}
@@ -15,9 +15,19 @@ SEARCH = {
     "concurrency": 4,
     "space": {"strength": {"logUniform": [0.01, 10]}},
 }
+SWEEP = trials(
+    "good", "laggard", "resume", engine="sweep", concurrency=3,
+    earlyTermination={"type": "bandit", "slackFactor": 0.5},
+)  # fmt: skip
 BY_CARRIER = {"minRows": 100, "slices": [{"column": "carrier", "maxLoss": 0.02, "minRows": 50}]}
 MONITOR = "seasons-monitor"
 CHANGED = "changed/"
+NIGHTLY = declaration(
+    "per-carrier-nightly",
+    input={"prefix": "seasons/", "watermark": "none"},
+    model={"name": "per-carrier-model"},
+    compute={"platform": "local"},
+)
 
 
 def declarations(mark: str) -> list[Declaration]:
@@ -44,8 +54,18 @@ def declarations(mark: str) -> list[Declaration]:
         ),
         retraining("node-preempted", trials=trials("resume"), compute={**CLUSTER, "priority": "spot"}),
         retraining("cancelled", trials=trials("hang"), compute=CLUSTER),
+        retraining("swept", trials=SWEEP, compute={**CLUSTER, "priority": "spot"}),
         retraining("killed", trials=trials(*_good(3))),
+        _per_carrier("per-carrier"),
+        _per_carrier("per-carrier-in-winter", data={"pattern": "00[0-3].parquet", "train": {"newest": 2}}),
     ]
+
+
+def _per_carrier(name: str, **changes: Any) -> Declaration:
+    """A model for each carrier, two of them trained at once."""
+    gate = {"minRows": 100, "firstModel": {"min": 0.6}}
+    declared = retraining(name, model={"name": "per-carrier-model"}, gate=gate, **changes)
+    return {**declared, "trials": {"unitColumn": "carrier", "concurrency": 2, "timeout": "PT4H"}}
 
 
 def _good(count: int) -> list[str]:

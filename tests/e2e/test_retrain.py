@@ -15,8 +15,10 @@ from unittest import mock
 import pytest
 
 from localdev.demo import drift
-from tests.e2e.retrainings import CHANGED, INVALID, MONITOR, declarations
+from tests.e2e.retrainings import CHANGED, INVALID, MONITOR, NIGHTLY, declarations
+from tests.e2e.sweeps import check_swept, sweep_through
 from tests.e2e.test_cluster import CREATE, RESIZE, node_bill, statuses
+from tests.e2e.units import check_merged, check_scored
 from tests.support.checker import violations
 from tests.support.estate import Estate, Ran, estate, wait
 from tests.support.training import WINTER, a_day, crown, land_seasons, winter_model
@@ -25,7 +27,7 @@ UNDISTURBED = (
     "on-this-machine", "on-a-cluster", "first-ever", "nothing-valid", "no-code", "no-entry", "nothing-new",
     "columns-changed", "bomb", "bombed-champion", "worse-slice", "cluster-fails",
 )  # fmt: skip
-WITHOUT_CHAMPION = ("first-ever",)
+WITHOUT_CHAMPION = ("first-ever", "per-carrier", "per-carrier-in-winter")
 PATIENCE_S = 240
 PAST_ITS_TIME = timedelta(hours=4, minutes=15)
 
@@ -41,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, mark: Path) -> Iterator[Esta
     place = tmp_path_factory.mktemp("retrain")
     (place / "workloads").mkdir()
     (place / "workloads" / "invalid.yaml").write_text(INVALID)
-    with mock.patch.dict(os.environ), estate(place, declarations(str(mark))) as running:
+    with mock.patch.dict(os.environ), estate(place, [*declarations(str(mark)), NIGHTLY]) as running:
         _furnish(running, mark)
         yield running
 
@@ -366,6 +368,12 @@ def test_a_trial_whose_node_is_taken_away_goes_on_from_its_checkpoint(here: Esta
     assert any(each.count("Running") == 2 for each in statuses(here, run).values())
 
 
+def test_azure_ml_searches_as_one_sweep_through_a_kill_a_poor_trial_and_a_preemption(here: Estate) -> None:
+    run = here.start("swept")
+    sweep_through(here, run, PATIENCE_S)
+    check_swept(here, run, statuses(here, run), records(here, run))
+
+
 def test_cancelling_ends_the_trials_and_leaves_the_champion(here: Estate) -> None:
     run = here.start("cancelled")
     wait(lambda: "Running" in str(statuses(here, run)), "a trial to run", PATIENCE_S)
@@ -387,3 +395,12 @@ def test_killed_in_the_middle_of_training_the_same_run_ends_with_one_registratio
     assert run.outcome["trials_valid"] == 3
     assert run.outcome["registered"] == "killed-model:2"
     assert champion(here, "killed") == "2"
+
+
+def test_of_a_model_per_carrier_winners_go_in_and_the_night_scores_with_all(here: Estate) -> None:
+    first = here.finish(here.start("per-carrier-in-winter"), PATIENCE_S)
+    second = here.finish(here.start("per-carrier"), PATIENCE_S)
+
+    assert champion(here, "per-carrier") == "2"
+    check_merged(here, first, second)
+    check_scored(here, here.score(NIGHTLY["name"]))

@@ -43,6 +43,8 @@ def main() -> None:
         time.sleep(FOR_EVER_S)
     if deed == "nothing":
         return
+    if deed == "laggard":
+        _fall_behind(options.out / "metrics.jsonl")
     resumed = _resume(options.checkpoint) if deed == "resume" else 0
     rows = pandas.concat([pandas.read_parquet(path) for path in sorted(options.data.rglob("*.parquet"))])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=options.strength))
@@ -63,6 +65,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--deed", default="good")
     parser.add_argument("--mark", default="")
     return parser.parse_args()
+
+
+def _fall_behind(reports: Path) -> None:
+    """Reports the same poor metric for as long as it is let."""
+    with reports.open("w") as file:
+        for _ in range(FOR_EVER_S):
+            file.write('{"auc": 0.01}\n')
+            file.flush()
+            time.sleep(1)
 
 
 def _resume(checkpoint: Path) -> int:
