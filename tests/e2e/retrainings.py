@@ -87,3 +87,15 @@ trials:
   space: {learning_rate: {logUniform: [0, 0.3]}, out: {choice: [1]}, depth: {choice: []}, l2: {uniform: [1, 0]}}
 compute: {platform: local}
 """
+
+
+def most_at_once(here: Estate, run: Ran) -> int:
+    """How many jobs of the run there were at any moment, from being queued to their end."""
+    open_: set[str] = set()
+    most = 0
+    for event in here.world.control.events(type_="job"):
+        if event["tags"].get("muster-owner") == run.id:
+            name, over = event["resource_id"], event["status"] in ("Completed", "Failed", "Canceled")
+            open_ = open_ - {name} if over else open_ | {name}
+            most = max(most, len(open_))
+    return most

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 
 from localdev.demo import drift
-from tests.e2e.retrainings import CHANGED, INVALID, MONITOR, NIGHTLY, declarations
+from tests.e2e.retrainings import CHANGED, INVALID, MONITOR, NIGHTLY, declarations, most_at_once
 from tests.e2e.sweeps import check_swept, sweep_through
 from tests.e2e.test_cluster import CREATE, RESIZE, node_bill, statuses
 from tests.e2e.units import check_merged, check_scored
@@ -170,24 +170,12 @@ def test_a_cluster_works_in_the_declared_window_and_is_paid_by_the_node(
     trained, judged = run.outcome["charges"]
     assert (trained["nodes"], judged["nodes"]) == (4, 1)
     assert len(statuses(world, run)) == 9
-    assert _most_at_once(world, run) == 4
+    assert most_at_once(world, run) == 4
     for role in ("train", "evaluate"):
         assert all(line["ended"] for line in node_bill(world, run.cluster_of(1, role)))
     shares = [trial["usd"] for trial in run.outcome["trials"]]
     assert all(share > 0 for share in shares)
     assert sum(shares) <= run.outcome["usd"]
-
-
-def _most_at_once(here: Estate, run: Ran) -> int:
-    """How many jobs of the run there were at any moment, from being queued to their end."""
-    open_: set[str] = set()
-    most = 0
-    for event in here.world.control.events(type_="job"):
-        if event["tags"].get("muster-owner") == run.id:
-            name, over = event["resource_id"], event["status"] in ("Completed", "Failed", "Canceled")
-            open_ = open_ - {name} if over else open_ | {name}
-            most = max(most, len(open_))
-    return most
 
 
 def test_azure_ml_has_the_new_version_with_what_made_it(world: Estate, undisturbed: dict[str, Ran]) -> None:
