@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.estate import Declaration, declaration
+from tests.support.estate import Declaration, Estate, Ran, declaration
 from tests.support.training import retraining, trials
 
 CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "regions": ["westeurope"], "instances": 4}
