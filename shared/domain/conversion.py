@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -215,3 +216,8 @@ class ConversionReport(Wire):
 def converted_version(version: str, sha256: str) -> str:
     """`converted_version("19", "ab12cd34ef56...") -> "19-onnx-ab12cd34ef56"`: the same model's version by its bytes."""
     return f"{version}-onnx-{sha256[:DIGITS]}"
+
+
+def original_version(version: str) -> str:
+    """`original_version("19-onnx-ab12cd34ef56") -> "19"`; a version that is no conversion is its own original."""
+    return re.sub(rf"-onnx-[0-9a-f]{{{DIGITS}}}$", "", version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.azure import ml_registry, model_store
+from shared.domain.conversion import original_version
 from shared.domain.deploy import DeployRequest, EndpointRecord
 from shared.domain.errors import Fault
 from shared.domain.registry import CHAMPION
@@ -35,6 +36,7 @@ def overtaken_by(request: DeployRequest, record: EndpointRecord) -> str:
     name, _, live = (record.live.model if record.live else "").partition(":")
     if request.started_by != BY_EVENT or name != request.workload.model.name:
         return ""
+    live = original_version(live)
     if not (live.isdecimal() and request.version.isdecimal()) or int(live) < int(request.version):
         return ""
     return f"version {live} is live at {request.endpoint}, and {request.version} is not newer"

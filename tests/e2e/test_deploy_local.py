@@ -10,24 +10,53 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy
+import pandas
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from localdev.demo.load import Load, Target
 from shared.domain.names import deployment_name
-from tests.support.deployments import ask, calmly, decide, deployment, finish, put_version, rows
+from tests.node.jobs import as_parquet
+from tests.support.conversions import conversion
+from tests.support.deployments import (
+    ask,
+    calmly,
+    decide,
+    deployment,
+    finish,
+    put_model,
+    put_version,
+    rows,
+)
 from tests.support.estate import Estate, Ran, estate
 
-NAME = "here-live"
+NAME, CONVERTED = "here-live", "here-onnx"
 DECLARED = {
     **deployment(NAME, rollout={"steps": [10, 100], "bake": "PT3M", "maxPredictionDrift": 0.5}),
     "target": {"platform": "local", "endpoint": NAME},
 }
+CONVERTING = {
+    **deployment(
+        CONVERTED,
+        rollout={"steps": [100], "bake": "PT2M"},
+        conversion=conversion(
+            parity={"sample": {"container": "landing", "prefix": f"{CONVERTED}/"}},
+            compute={"platform": "local", "regions": []},
+        ),
+    ),
+    "target": {"platform": "local", "endpoint": CONVERTED},
+}
+del CONVERTING["scoring"]
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     place = tmp_path_factory.mktemp("deploy-local")
-    with mock.patch.dict(os.environ), estate(place, [DECLARED]) as world:
+    with mock.patch.dict(os.environ), estate(place, [DECLARED, CONVERTING]) as world:
         yield world
         for path in (place / "local").rglob("process.json"):
             try:
@@ -36,8 +65,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
                 continue
 
 
-def _endpoint(here: Estate) -> Path:
-    return Path(here.world.environment["MUSTER_LOCAL_WORK"]) / ".endpoints" / NAME
+def _endpoint(here: Estate, name: str = NAME) -> Path:
+    return Path(here.world.environment["MUSTER_LOCAL_WORK"]) / ".endpoints" / name
 
 
 def _traffic(here: Estate) -> dict[str, int]:
@@ -45,15 +74,15 @@ def _traffic(here: Estate) -> dict[str, int]:
     return told
 
 
-def _client(here: Estate, folder: Path) -> Load:
+def _client(here: Estate, folder: Path, name: str = NAME) -> Load:
     port, key = (
-        (_endpoint(here) / "router/port").read_text(),
-        json.loads((_endpoint(here) / "endpoint.json").read_text())["key"],
+        (_endpoint(here, name) / "router/port").read_text(),
+        json.loads((_endpoint(here, name) / "endpoint.json").read_text())["key"],
     )
     direct = {
         name: value for name, value in here.world.environment.items() if not name.lower().endswith("_proxy")
     }
-    target = Target(NAME, f"http://127.0.0.1:{port}/score", key, 30.0)
+    target = Target(name, f"http://127.0.0.1:{port}/score", key, 30.0)
     return Load([target], rows(), folder=folder, environment=direct)
 
 
@@ -87,3 +116,49 @@ def test_two_versions_go_live_without_a_lost_request_and_a_bad_third_does_not(
         name for name, answers in report["deployments"].items() if set(answers) - {"200", "p50_ms", "p95_ms"}
     }
     assert lost <= {deployment_name(bad.id)}, report  # none at all, if something else gave it away first
+
+
+def _fitted() -> tuple[Any, Any]:
+    """A model whose conversion answers alike, and one whose does not: its tree splits where floats cannot tell apart."""
+    chance = numpy.random.default_rng(5)
+    frame = pandas.DataFrame({"distance": chance.uniform(0, 900, 400), "hour": chance.integers(0, 24, 400)})
+    good = HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(frame, frame["hour"] > 11)
+    far = frame.assign(distance=16_777_216.0 + numpy.arange(400) % 64)
+    bad = make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)).fit(
+        far, far["distance"] % 2
+    )
+    return good, bad
+
+
+def test_a_model_is_served_as_onnx_if_it_answers_alike_and_not_at_all_if_it_does_not(
+    here: Estate, tmp_path: Path
+) -> None:
+    good, bad = _fitted()
+    for version, model in (("1", good), ("2", bad)):
+        put_model(here, f"{CONVERTED}-model", version, model)
+    far = pandas.DataFrame(
+        {"distance": 16_777_216.0 + numpy.arange(200) % 64, "hour": numpy.arange(200) % 24}
+    )
+    here.land_bytes(f"{CONVERTED}/rows.parquet", as_parquet(far))
+
+    first = ask(here, CONVERTED, "1")
+    asked = calmly(
+        lambda: here.read_json(here.state, f"deployments/{first.id}/approval-request.json"), "the question"
+    )
+    with _client(here, tmp_path / "load", CONVERTED):
+        assert decide(here, first, "approve")[0] == 200
+        ended = finish(here, first)
+
+    found = ended.outcome["conversion"]
+    assert ended.outcome["state"] == "Completed", ended.outcome
+    assert found["converted"] and found["found"]["max_abs_difference"] < 1e-9, found
+    assert ended.outcome["model_sha256"] == found["found"]["file"]["sha256"] == asked["model_sha256"]
+    assert ended.report["conversion"] == found
+    (server,) = _endpoint(here, CONVERTED).rglob("model/MODEL.json")
+    card = json.loads(server.read_text())
+    assert (card["flavor"], card["version"]) == ("onnx", ended.outcome["model"].partition(":")[2])
+
+    refused = finish(here, ask(here, CONVERTED, "2"))
+    assert refused.outcome["state"] == "Failed" and "labels flipped" in refused.outcome["reason"]
+    assert list(_endpoint(here, CONVERTED).rglob("model/MODEL.json")) == [server]
+    assert not list(here.state.list_blob_names(name_starts_with="leases/open/"))

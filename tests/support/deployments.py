@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -55,26 +56,49 @@ def put_version(
     `golden`: its golden file holds the right answers, else any probability will do. `promised`: a digest that all
     records name in place of the file's own.
     """
-    models = here.service.get_container_client("models")
     data = json.dumps({"deed": "good", "version": version, **deeds}).encode()
+    goldens = "".join(json.dumps(_golden(hour, golden)) + "\n" for hour in HOURS).encode()
+    _put(here, model, version, "deeds.json", data, {"golden.jsonl": goldens}, promised=promised)
+
+
+def _put(
+    here: Estate,
+    model: str,
+    version: str,
+    file: str,
+    data: bytes,
+    more: Mapping[str, bytes],
+    *,
+    promised: str = "",
+) -> None:
+    models = here.service.get_container_client("models")
     sha256 = promised or hashlib.sha256(data).hexdigest()
     card = {
-        "name": model, "version": version, "flavor": "sklearn", "file": "deeds.json", "sha256": sha256,
+        "name": model, "version": version, "flavor": "sklearn", "file": file, "sha256": sha256,
         "size": len(data), "inputs": INPUTS, "output": {"name": "late_probability", "type": "double"},
         "keys": [], "metrics": {}, "trained": {},
     }  # fmt: skip
     run = f"train-{model}-{version}"
     prefix = f"{model}/{version}/"
     files = {
-        "deeds.json": data,
+        file: data,
         "MODEL.json": json.dumps(card).encode(),
         "LINEAGE.json": json.dumps({"run": run, "sha256": sha256}).encode(),
-        "golden.jsonl": "".join(json.dumps(_golden(hour, golden)) + "\n" for hour in HOURS).encode(),
+        **more,
     }
     for name, content in files.items():
         models.upload_blob(prefix + name, content, overwrite=True)
     tags = {"run": run, "modelDigest": sha256, "causedBy": f"muster {run}"}
     register_version(model, version, container="models", prefix=prefix, tags=tags)
+
+
+def put_model(here: Estate, model: str, version: str, estimator: Any) -> None:
+    """Store and register a fitted scikit-learn model of `distance` and `hour`, as a retraining would leave it."""
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(estimator, buffer)
+    _put(here, model, version, "model.joblib", buffer.getvalue(), {})
 
 
 def _golden(hour: int, strict: bool) -> dict[str, Any]:
