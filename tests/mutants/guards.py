@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutants import clusters, data, drift, edge, events, hub, machines, rollouts, runs, scoring, serving
+from tests.mutants import (
+    clusters,
+    data,
+    drift,
+    edge,
+    events,
+    hub,
+    machines,
+    rollouts,
+    runs,
+    scoring,
+    serving,
+    units,
+)
 from tests.mutants.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -17,4 +30,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *scoring.MUTANTS,
     *edge.MUTANTS,
     *hub.MUTANTS,
+    *units.MUTANTS,
 )
