@@ -27,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *drift.MUTANTS,
     *serving.MUTANTS,
     *rollouts.MUTANTS,
+    *conversions.MUTANTS,
     *scoring.MUTANTS,
     *edge.MUTANTS,
     *hub.MUTANTS,
