@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from node import agent, checkpoints, child, evaluation, frozen, progress, supervisor, training, trial, worker
+from node import (
+    agent,
+    checkpoints,
+    child,
+    evaluation,
+    frozen,
+    progress,
+    supervisor,
+    training,
+    trial,
+    unit_evaluation,
+    worker,
+)
 from node.errors import NodeError
 from node.job import Shard, decode_reference
 from tests.crash.retraining import trained
@@ -82,10 +94,11 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
         mock.patch.object(worker, "log_as_json", lambda: None),
         *(
             mock.patch.object(each, "ThreadPoolExecutor", OneAfterAnother)
-            for each in (frozen, training, evaluation)
+            for each in (frozen, training, evaluation, unit_evaluation)
         ),
         mock.patch.object(training, "close_own_memory", lambda: None),
         mock.patch.object(evaluation, "close_own_memory", lambda: None),
+        mock.patch.object(unit_evaluation, "close_own_memory", lambda: None),
         mock.patch.object(trial, "run_child", _train),
         mock.patch.object(trial, "Mirror", _Mirror),
         mock.patch.object(child, "run_child", _run_ours),
@@ -109,7 +122,7 @@ class _Mirror(checkpoints.Mirror):
 def _train(command: Sequence[str], *, writable: Path, **_: Any) -> child.Ended:
     """The user's program: what it leaves is the same each time, but for the metric, which is its parameter's."""
     given = dict(batched((word.removeprefix("--") for word in command[2:]), 2, strict=True))
-    for name, data in trained(float(given["strength"])).items():
+    for name, data in trained(float(given.get("strength", 0.7))).items():
         (writable / "out" / name).write_bytes(data)
     return child.Ended(code=0, log=b"trained\n", sealed=True, seconds=1.0)
 

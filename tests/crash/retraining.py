@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,20 +11,26 @@ from functools import cache
 from typing import Any
 
 from shared.domain import names
+from shared.domain.units import SCHEMA, unit_key
 from tests.crash.scenario import SLOT, WORKLOAD, Scenario, deploy_yesterday
 from tests.crash.storage import BlobStorage
 from tests.support import training
 
 DAYS = training.WINTER + training.SUMMER
+CARRIERS = ("AA", "B6", "DL", "UA")
 CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "regions": ["westeurope"]}
 
 
 @dataclass(frozen=True)
 class Retraining(Scenario):
-    """`trials`: how many, drawn at random. Each is as good as its parameter, which is the metric it tells."""
+    """`trials`: how many, drawn at random. Each is as good as its parameter, which is the metric it tells.
+
+    `per_carrier`: a model for each of the four carriers instead, of whom the loyal one's must stay.
+    """
 
     trials: int = 3
     concurrency: int = 2
+    per_carrier: bool = False
     run: str = field(default=names.train_run_id(WORKLOAD, SLOT))
     horizon: timedelta = timedelta(hours=12)
 
@@ -31,15 +38,17 @@ class Retraining(Scenario):
         random = {"sampling": "random", "seed": 7, "count": self.trials, "concurrency": self.concurrency,
                   "space": {"strength": {"logUniform": [0.01, 0.9]}}}  # fmt: skip
         cluster = {**CLUSTER, "instances": self.concurrency}
-        return training.retraining(
+        declared = training.retraining(
             WORKLOAD, schedule={"cron": "0 2 * * *"}, compute=cluster, trials=random, **self.changes
         )
+        by_unit = {"unitColumn": "carrier", "concurrency": self.concurrency}
+        return {**declared, "trials": by_unit} if self.per_carrier else declared
 
     def land(self, put: Callable[[str, str, bytes], None]) -> None:
         deploy_yesterday(put)
         for day in range(DAYS):
             put("landing", f"{training.PREFIX}{day:03d}.parquet", _day(day))
-        for name, data in _champion().items():
+        for name, data in (_champion_of_units() if self.per_carrier else _champion()).items():
             put("models", f"{WORKLOAD}-model/{name}", data)
 
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
@@ -56,9 +65,23 @@ def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[s
         yield f"T2 {run} won, and of versions {sorted(versions)} the champion is {champion}"
     if not won and champion != "1":
         yield f"T2 {run} is {outcome.get('state')}, and {champion} is champion"
+    if won and scenario.per_carrier:
+        yield from _unfair_units(storage, model, run)
     records = [n for n in storage.names("muster", f"runs/{run}/trials/") if n.count("/") == 3]
     if won and len(records) != scenario.trials:
         yield f"T1 {len(records)} records of {scenario.trials} trials"
+
+
+def _unfair_units(storage: BlobStorage, model: str, run: str) -> Iterator[str]:
+    """T4: a new version holds each carrier's model as its index says: the loyal one's of before, the others' of the run."""
+    index = json.loads(storage.read("models", f"{model}/2/UNITS.json") or b"{}")
+    told = {unit["unit"]: unit["run"] for unit in index["units"]}
+    if told != {unit: "before" if unit == training.LOYAL else run for unit in CARRIERS}:
+        yield f"T4 {run} won, and its units come from {told}"
+    for unit in index["units"]:
+        found = storage.read("models", f"{model}/2/units/{unit['key']}/{unit['file']}") or b""
+        if hashlib.sha256(found).hexdigest() != unit["sha256"]:
+            yield f"T4 the model of {unit['unit']} is not what the index names"
 
 
 @cache
@@ -87,3 +110,27 @@ def _day(day: int) -> bytes:
 def _champion() -> dict[str, bytes]:
     data = training.winter_model()
     return training.first_version(f"{WORKLOAD}-model", data, known=b'{"train": []}')
+
+
+@cache
+def _champion_of_units() -> dict[str, bytes]:
+    """Version 1 with a model of the winter for each carrier."""
+    data = training.winter_model()
+    blobs = training.first_version(f"{WORKLOAD}-model", data, known=b'{"train": []}')
+    card = json.loads(blobs["1/MODEL.json"])
+    contract = {name: card[name] for name in ("inputs", "output", "keys")}
+    told = {"file": "model.joblib", "sha256": card["sha256"], "size": len(data), "flavor": "sklearn", "contract": "c",
+            "run": "before"}  # fmt: skip
+    units = [{"unit": unit, "key": unit_key(unit), **told} for unit in CARRIERS]
+    index = json.dumps(
+        {"schema_version": SCHEMA, "column": "carrier", "contracts": {"c": contract}, "units": units}
+    )
+    whole = {
+        **card,
+        "flavor": "units",
+        "file": "UNITS.json",
+        "sha256": hashlib.sha256(index.encode()).hexdigest(),
+    }
+    del blobs["1/model.joblib"]
+    models = {f"1/units/{unit_key(unit)}/model.joblib": data for unit in CARRIERS}
+    return {**blobs, **models, "1/UNITS.json": index.encode(), "1/MODEL.json": json.dumps(whole).encode()}

@@ -117,6 +117,7 @@ def _cheap() -> Iterator[None]:
     """What is the same in every run is made once, and what would run on several threads runs on one."""
     from activities import data, training
     from node import package
+    from shared.azure import unit_store
 
     build: Any = cache(package.build_package)
     serving = _alone(package.build_serving)
@@ -125,6 +126,7 @@ def _cheap() -> Iterator[None]:
         mock.patch.object(package, "build_serving", serving),
         mock.patch.object(data, "READERS", 1),
         mock.patch.object(training, "READERS", 1),
+        mock.patch.object(unit_store, "AT_ONCE", 1),
         mock.patch.object(requests.utils, "NETRC_FILES", ()),  # two files are looked for at each request
     ):
         gc.collect()

@@ -88,6 +88,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
         Retraining("retrained"),
+        Retraining("retrained-per-carrier", trials=4, per_carrier=True),
         Deployment("rollout-good"),
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),
         Deployment("rollout-stuck", faults=({"preset": "traffic-stuck"},), state="Frozen"),
