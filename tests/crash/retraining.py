@@ -73,7 +73,7 @@ def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[s
 
 
 def _unfair_units(storage: BlobStorage, model: str, run: str) -> Iterator[str]:
-    """T4: a new version holds each carrier's model as its index says: the loyal one's of before, the others' of the run."""
+    """T4: a version holds each carrier's model as its index says: the loyal one's of before, the others' of the run."""
     index = json.loads(storage.read("models", f"{model}/2/UNITS.json") or b"{}")
     told = {unit["unit"]: unit["run"] for unit in index["units"]}
     if told != {unit: "before" if unit == training.LOYAL else run for unit in CARRIERS}:
