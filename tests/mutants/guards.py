@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import (
     clusters,
+    conversions,
     data,
     drift,
     edge,
