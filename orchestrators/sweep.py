@@ -15,9 +15,8 @@ from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.flow import Flow, Steps
 
-LOOKS = (
-    120  # at a sweep that takes its whole time, about: one history follows it, however many children it has
-)
+LOOKS = 80  # at a sweep that takes its whole time, about: one history follows it, however many its children
+USED_UP = "the time or the budget for training is used up"
 END_LOOKS = 10  # at a sweep that was asked to end
 OWN_LIMIT = timedelta(minutes=5)  # Azure's limit comes this long after ours: it is the brake, not the plan
 
@@ -33,7 +32,7 @@ def train_by_sweep(
     each = longest(trials.request.workload, trials.plan)
     ends = training_ends(began, trials, lease) + each
     if flow.now >= ends - each:
-        return "the time or the budget for training is used up"
+        return USED_UP
     within_s = int((ends - flow.now + OWN_LIMIT).total_seconds())
     flow.status("submitting", waiting_for="the sweep to be written and queued", lease=lease.id)
     request = SweepRequest(trials=trials, lease=lease, within_s=within_s)
@@ -55,12 +54,15 @@ def train_by_sweep(
 def _follow(flow: Flow, lease: Lease, sweep: SweepSpec, ends: datetime) -> Steps[tuple[SweepLook, str]]:
     """Look until the sweep is over, or was asked to end; then the last look, and why it was ended."""
     query = SweepQuery(lease=lease, sweep=sweep.id)
-    began = worked = flow.now
-    last_look_s = max(LAST_LOOK_S, (ends - began).total_seconds() / LOOKS)
+    began, idle_since = flow.now, flow.now
+    longest_s = max(LAST_LOOK_S, (ends - began).total_seconds() / LOOKS)
     look, stopped, left = SweepLook(state="queued"), "", END_LOOKS
-    while not look.is_over and left:
-        paced = min(max(FIRST_LOOK_S, 0.05 * (flow.now - began).total_seconds()), last_look_s)
-        delay = FIRST_LOOK_S if stopped else max(paced, look.poll_after_s if look.children else 0.0)
+    while left:
+        paced = min(
+            max(FIRST_LOOK_S, 0.1 * (flow.now - began).total_seconds()),
+            longest_s if look.running and not stopped else LAST_LOOK_S,
+        )
+        delay = max(paced, look.poll_after_s)
         flow.status("training", waiting_for=_told(sweep, look), next_look_s=delay)
         yield from flow.rest(delay)
         seen = yield from flow.call(contracts.OBSERVE_SWEEP, query)
@@ -68,19 +70,21 @@ def _follow(flow: Flow, lease: Lease, sweep: SweepSpec, ends: datetime) -> Steps
             raise Cancelled("cancelled by request")
         if seen.machine_lost:
             raise LeaseLost(f"{lease.offer} was lost while sweep {sweep.id} ran: {seen.message}")
-        if seen.running or seen.done > look.done or seen.is_over:
-            worked = flow.now
+        if seen.running or seen.done > look.done or look.running:
+            idle_since = flow.now
         look, left = seen, left - bool(stopped)
-        if not look.is_over and not stopped:
-            _check_patience(flow.now, worked, lease, look)
-            if flow.now >= ends:
-                stopped = "the time or the budget for training is used up"
-                yield from flow.call(contracts.CANCEL_JOB, JobQuery(lease=lease, job=sweep.id))
+        if look.is_over:
+            break
+        if flow.now >= ends:
+            stopped = USED_UP
+            yield from _ask_to_end(flow, lease, sweep)
+        else:
+            _check_patience(flow.now, idle_since, lease, look)
     return look, stopped
 
 
-def _check_patience(now: datetime, worked: datetime, lease: Lease, look: SweepLook) -> None:
-    if now - worked >= NODE_DEADLINE:
+def _check_patience(now: datetime, idle_since: datetime, lease: Lease, look: SweepLook) -> None:
+    if now - idle_since >= NODE_DEADLINE:
         raise CapacityError(
             f"{lease.offer}: no node came in {NODE_DEADLINE} for {look.children} trials: "
             f"{look.message or 'no reason told'}",
