@@ -46,13 +46,14 @@ class UnitScorer:
             coded = coded.combine_chunks()
         names = coded.dictionary.to_pylist()
         codes = coded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+        by_unit = numpy.argsort(codes, kind="stable")
+        starts = numpy.searchsorted(codes[by_unit], numpy.arange(len(names) + 1))
         unknown = [name for name in names if self._models.entry(name) is None]
-        known = {name: code for code, name in enumerate(names) if self._models.entry(name) is not None}
         parts, places = list[pa.Array](), list[Any]()
-        for name in sorted(known):
-            rows = numpy.flatnonzero(codes == known[name])
-            parts.append(self._of_unit(name, table.take(pa.array(rows))))
-            places.append(rows)
+        for name, start, stop in sorted(zip(names, starts, starts[1:], strict=False)):
+            if self._models.entry(name) is not None:
+                places.append(by_unit[start:stop])
+                parts.append(self._of_unit(name, table.take(pa.array(places[-1]))))
         taken = numpy.concatenate(places) if places else numpy.empty(0, numpy.int64)
         without = table.num_rows - len(taken)
         if without and self._unknown == QUARANTINE:

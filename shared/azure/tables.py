@@ -45,7 +45,7 @@ def read_columns(container: str, found: Listed) -> dict[str, str]:
 
 
 def read_values(container: str, found: Listed, column: str) -> set[str]:
-    """The different values of one column, as text in Arrow's words, which are the agent's; gaps are none."""
+    """The different values of one column, as text in Arrow's words as the agent has them; gaps and empty texts are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -54,7 +54,7 @@ def read_values(container: str, found: Listed, column: str) -> set[str]:
             values = _csv(container, found, [column]).column(column)
         else:
             values = _parquet(container, found).read(columns=[column]).column(column)
-        return {v for v in pc.cast(pc.unique(values), pa.string()).to_pylist() if v is not None}
+        return {v for v in pc.cast(pc.unique(values), pa.string()).to_pylist() if v}
 
 
 @contextmanager
