@@ -92,7 +92,10 @@ def _value(name: str, text: str, values: Values) -> Scalar:
     """`text` as what was declared: a choice keeps its type, and 4.0 of whole steps is 4."""
     if not isinstance(values, str):
         for choice in values:
-            if text == _word(choice) or _number(text) == choice:
+            if text == _word(choice):
+                return choice
+        for choice in values:
+            if not isinstance(choice, bool | str) and _number(text) == choice:
                 return choice
         raise JobSpecError(f"{name}: {text!r} was drawn and is none of the declared values")
     number = _number(text)

@@ -241,3 +241,77 @@ def test_a_grid_needs_values_it_can_walk_through() -> None:
 def test_units_leave_nothing_to_sample(changes: dict[str, Any], blamed: str) -> None:
     assert parse(units()).trials.unit_column == "carrier"
     assert blamed in [fault.path for fault in faults_of(units(**changes))]
+
+
+BANDIT = {"type": "bandit", "slackFactor": 0.1, "evaluationInterval": 2, "delayEvaluation": 5}
+
+
+def sweep(**changes: object) -> str:
+    """WHOLE with its search left to Azure ML; `changes` of its trials, or of `platform`."""
+    data = yaml.safe_load(WHOLE)
+    data["compute"]["platform"] = changes.pop("platform", "amlcompute")
+    data["trials"] |= {"engine": "sweep", **changes}
+    return yaml.safe_dump({**data, "trials": {k: v for k, v in data["trials"].items() if v is not ABSENT}})
+
+
+def test_azure_ml_may_run_the_search() -> None:
+    policy = parse(sweep(earlyTermination=BANDIT)).trials.early_termination
+
+    assert policy is not None and (policy.type, policy.slack_factor) == ("bandit", 0.1)
+    assert (policy.evaluation_interval, policy.delay_evaluation) == (2, 5)
+    assert parse(sweep(sampling="bayesian", space={"l2": {"uniform": [0, 1]}})).trials.engine == "sweep"
+    assert parse(sweep(sampling="grid", count=ABSENT, minValid=1, space={"l2": {"choice": [1, 2]}}))
+    jsonschema.validate(yaml.safe_load(sweep(earlyTermination=BANDIT)), workload_schema(PLATFORMS))
+    assert "engine" not in parse(WHOLE).trials.model_dump()  # as a history from before has it
+
+
+@pytest.mark.parametrize(
+    ("changes", "blamed", "words"),
+    [
+        ({"platform": "dsvm"}, "compute", "amlcompute"),
+        ({"engine": "jobs", "sampling": "bayesian"}, "trials.sampling", "engine: sweep"),
+        ({"engine": "jobs", "earlyTermination": BANDIT}, "trials.earlyTermination", "engine: sweep"),
+        ({"engine": "sweeps"}, "trials.engine", "sweep"),
+        ({"sampling": "bayesian"}, "trials", "learning_rate (logUniform)"),
+        (
+            {"sampling": "bayesian", "space": {"l2": {"uniform": [0, 1]}}, "earlyTermination": BANDIT},
+            "trials.earlyTermination",
+            "bayesian",
+        ),
+        ({"space": ABSENT, "count": ABSENT, "unitColumn": "carrier"}, "trials.unitColumn", "engine: sweep"),
+        ({"count": 1001}, "trials.count", "1 to 1000"),
+        ({"earlyTermination": {"type": "bandit"}}, "trials.earlyTermination", "no slack"),
+        (
+            {"earlyTermination": {**BANDIT, "slackAmount": 0.1}},
+            "trials.earlyTermination",
+            "one of slackFactor, slackAmount",
+        ),
+        (
+            {"earlyTermination": {"type": "median_stopping", "slackFactor": 0.1}},
+            "trials.earlyTermination",
+            "goes with bandit",
+        ),
+        ({"earlyTermination": {"type": "truncation_selection"}}, "trials.earlyTermination", "1 to 99"),
+        (
+            {"earlyTermination": {**BANDIT, "truncationPercentage": 20}},
+            "trials.earlyTermination.truncationPercentage",
+            "not with bandit",
+        ),
+    ],
+)
+def test_a_search_that_azure_ml_cannot_run_is_refused(
+    changes: dict[str, Any], blamed: str, words: str
+) -> None:
+    (fault,) = faults_of(sweep(**changes))
+
+    assert fault.path == blamed
+    assert words in str(fault)
+
+
+def test_faults_of_a_search_are_told_at_once() -> None:
+    policy = {"type": "bandits", "evaluationInterval": 0}
+    faults = faults_of(sweep(sampling="bayesian", count=5000, earlyTermination=policy))
+
+    told = {fault.path for fault in faults}
+    assert {"trials", "trials.count", "trials.earlyTermination.type"} <= told
+    assert "trials.earlyTermination.evaluationInterval" in told
