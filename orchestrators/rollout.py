@@ -64,7 +64,7 @@ class Rolling:
             model=self.model, version=self.version, rollout=self.rollout, since=state.since or now,
             began=state.began or now, epoch=self.epoch,
             number=state.pauses if state.phase is Phase.PAUSED else 0,
-            baking=state.phase in (Phase.BAKING, Phase.PAUSED),
+            baking=self.rollout.max_prediction_drift is not None and state.phase in (Phase.BAKING, Phase.PAUSED),
         )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from shared.domain.conversion import ConversionReport
 from shared.domain.cost import Charge
 from shared.domain.deployment import Deployment
@@ -187,7 +189,9 @@ class ProbeRequest(Wire):
     deployment: str
     model: ModelRef
     attempt: int = 1
-    folder: str = "probes"  # of the run's records
+    folder: str = Field(
+        default="probes", exclude_if=lambda folder: folder == "probes"
+    )  # of the run's records
 
 
 class ProbeRow(Wire):
@@ -212,10 +216,10 @@ class ProbeReport(Wire):
     reason: str = ""
     rows: tuple[ProbeRow, ...] = ()
     requests: int = 0
-    p50_ms: float | None = None
     p95_ms: float | None = None
-    p99_ms: float | None = None
-    per_s: float | None = None  # good answers a second
+    p50_ms: float | None = Field(default=None, exclude_if=lambda p50: p50 is None)
+    p99_ms: float | None = Field(default=None, exclude_if=lambda p99: p99 is None)
+    per_s: float | None = Field(default=None, exclude_if=lambda rate: rate is None)  # good answers
     error_rate: float | None = None
     evidence: BlobRef | None = None
     more: bool = False
@@ -351,7 +355,7 @@ class DeployOutcome(Wire):
     hold_until: datetime | None = None
     weights: dict[str, int] = {}
     steps: tuple[str, ...] = ()  # one line a step; the whole is in deployments/{run}/steps/
-    conversion: ConversionReport | None = None
+    conversion: ConversionReport | None = Field(default=None, exclude_if=lambda found: found is None)
     tests: tuple[ProbeReport, ...] = ()
     approved_by: str = ""
     cause: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
 from shared.domain.cost import worst_case_usd
 from shared.domain.deploy import DeployRequest
 from shared.domain.offers import Offer
@@ -20,7 +22,7 @@ class PlanRequest(Wire):
     asset: str = ""
     epoch: int
     deadline: datetime
-    name: str = ""
+    name: str = Field(default="", exclude_if=lambda name: not name)
 
 
 class PricedPlan(Wire):

@@ -271,13 +271,13 @@ class Deployment(Spec):
     name: WorkloadName
     model: DeployedModel
     require_lineage: bool = Field(default=True, strict=True)
-    conversion: Conversion | None = None
+    conversion: Conversion | None = Field(default=None, exclude_if=lambda conversion: conversion is None)
     target: ServingTarget
     resources: Resources = Field(default_factory=Resources, validate_default=True)
     scoring: ServingCode | None = None
     environment: ServingEnvironment | None = None
     tests: Tests = Field(default_factory=Tests, validate_default=True)
-    profile: Profile | None = Field(default=None)
+    profile: Profile | None = Field(default=None, exclude_if=lambda profile: profile is None)
     rollout: Rollout = Field(default_factory=Rollout)
     approval: ApprovalPolicy = Field(default_factory=ApprovalPolicy)
     on_model_registered: bool = Field(default=False, strict=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.domain.deployment import Rollout
 from shared.domain.predictions import PredictionDrift
 from shared.domain.serving import DeploymentState, ServingMetrics
@@ -34,8 +36,8 @@ class StepQuery(Wire):
     """Look at a step of a rollout. `since`: when its map was read back; `began`: when the rollout began.
 
     Metrics and predictions are those of the step; where blue has no traffic any more, in the last step, its predictions
-    are those since the rollout `began`. `baking`: the map was read back, and the step is judged. `number` is the pause
-    whose decision is looked for, 0 if none is.
+    are those since the rollout `began`. `baking`, told where predictions are compared: the map was read back, and the
+    step is judged. `number` is the pause whose decision is looked for, 0 if none is.
     """
 
     run: str
@@ -50,7 +52,7 @@ class StepQuery(Wire):
     began: datetime
     epoch: int
     number: int = 0
-    baking: bool = False
+    baking: bool = Field(default=False, exclude_if=lambda baking: not baking)
 
 
 class Observation(Wire):
