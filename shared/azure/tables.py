@@ -45,7 +45,7 @@ def read_columns(container: str, found: Listed) -> dict[str, str]:
 
 
 def read_values(container: str, found: Listed, column: str) -> set[str]:
-    """The different values of one column, as text in Arrow's words as the agent has them; gaps and empty texts are none."""
+    """The different values of one column, as text in Arrow's and the agent's words; gaps and empty texts are none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

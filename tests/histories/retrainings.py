@@ -1,4 +1,4 @@
-"""Record the histories of retrainings: `python -m tests.histories.retrainings`. Answers are as a script says."""
+"""Record the histories of retrainings: `python -m tests.histories.retrainings [NAME ...]`. A script answers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from shared.domain.errors import AppError, CapacityError, LeaseLost, NotFoundErr
 from shared.domain.gate import Ruling, Verdict
 from shared.domain.jobs import JobLook, JobReport, JobState
 from shared.domain.retrain import TrialResults
+from shared.domain.unit_steps import UnitsVerdict
+from shared.domain.units import UnitsSummary
 from shared.domain.wire import Wire
 from shared.durable import contracts
 from shared.durable.contracts import Step
 from tests.crash.histories import histories_of, replay_fault
 from tests.durable.retraining_day import RUN, Day, request
 from tests.durable.stage import stage
+from tests.durable.units_day import UnitsDay
 from tests.histories.files import GOLDEN, SUFFIX, write
 from tests.histories.record import _distinct
 
 TAKEN = JobReport(look=JobLook(state=JobState.FAILED, preempted=True))
 CRASHED = JobReport(look=JobLook(state=JobState.FAILED, exit_code=1))
+LOST = Verdict(ruling=Ruling.REJECTED, reason="no unit has a better model: 4 kept")
+STORES = {"trials": {"unitColumn": "store", "concurrency": 2, "minValid": 1}}
 FEW = {"count": 4, "concurrency": 2, "minValid": 1}
 
 
@@ -54,6 +59,17 @@ def cases() -> dict[str, Case]:
         "cancelled-while-training": Case(Day(4, looks=3, cancelled_in="submit_job")),
         "cancelled-while-judging": Case(Day(4, looks=3, cancelled_in="write_evaluation_job")),
         "units": Case(Day(4), changes={"trials": {"unitColumn": "carrier", "concurrency": 2}}),
+        "units-judged": Case(UnitsDay(401), changes=STORES),
+        "units-two-chunks": Case(UnitsDay(4_001), changes=STORES),
+        "units-on-a-machine": Case(UnitsDay(201, cluster=False), changes=STORES),
+        "units-none-better": Case(
+            UnitsDay(4),
+            [(contracts.JUDGE_UNITS, UnitsVerdict(verdict=LOST, summary=UnitsSummary(kept=4)))],
+            changes=STORES,
+        ),
+        "units-cluster-lost": Case(
+            UnitsDay(4), [(contracts.WRITE_UNIT_EVALUATION_JOB, LeaseLost("gone"))], changes=STORES
+        ),
         "out-of-time": Case(
             Day(12, looks=20),
             changes={"limits": {"deadline": "PT1H", "ttl": "PT2H"}, "compute": {"instances": 2},
@@ -64,7 +80,9 @@ def cases() -> dict[str, Case]:
 
 def main() -> int:
     logging.disable(logging.CRITICAL)
-    for name, case in cases().items():
+    every = cases()
+    for name in sys.argv[1:] or every:
+        case = every[name]
         with stage(case.day) as azure:
             for step, answer in case.answers:
                 azure.script(step, answer)

@@ -20,7 +20,7 @@ from tests.histories.files import GOLDEN, SUFFIX, read
 ROOT = Path(__file__).resolve().parents[2]
 EDITED = (
     "score_batch", "score_shards", "reap_leases", "consider_event", "retrain", "train_trials", "measure_drift",
-    "measure_features", "deploy_model", "roll_back", "tend_endpoints",
+    "measure_features", "deploy_model", "roll_back", "tend_endpoints", "evaluate_units", "evaluate_unit_chunk",
 )  # fmt: skip
 FILES = sorted(GOLDEN.glob(f"*{SUFFIX}"))
 
@@ -63,6 +63,10 @@ UNSAFE = [
      '    yield from trail.write("judged", best.trial, why=run.verdict.reason, after=run.verdict.ruling)\n', ""),
     ("train_trials", "orchestrators/training.py", "range(trials.start, trials.stop, size)",
      "range(trials.start, trials.stop, 2)"),
+    ("retrain", "orchestrators/retrain.py", "run.registered = yield from register_units(flow, registration)", "pass"),
+    ("evaluate_units", "orchestrators/units.py", "for start in range(0, evaluate.jobs, PER_HISTORY)",
+     "for start in range(0, evaluate.jobs, 1)"),
+    ("evaluate_unit_chunk", "orchestrators/units.py", "range(chunk.start, chunk.stop)", "range(chunk.stop)[::-1]"),
     ("deploy_model", "orchestrators/deploy.py", "    yield from _save_last_good(flow, trail, run, record, look)\n", ""),
     ("deploy_model", "orchestrators/deploy.py", "max(APPROVAL_LOOK, policy", "max(2 * APPROVAL_LOOK, policy"),
     ("roll_back", "orchestrators/rollback.py", "keeps_previous=True", "keeps_previous=False"),
