@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.azure import blob, ml_client, ml_registry
+from shared.azure import blob, ml_client, ml_datastores, ml_registry
 from shared.domain.errors import ConflictError
 from tests.support.cloud import Cloud, environment
 
