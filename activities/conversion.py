@@ -30,7 +30,7 @@ from shared.durable.blueprint import activity
 
 SCHEMA = "muster.convert-job/1"
 AGENT_PATIENCE = timedelta(days=1)  # the longest the agent lets itself be told
-MAX_RECORD = 64 * 1024  # bytes of what a machine says of one conversion
+MAX_RECORD = 8 * 1024  # bytes of what a machine says of one conversion: it goes into histories
 
 
 @activity(contracts.PREPARE_CONVERSION)
