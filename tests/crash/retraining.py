@@ -25,12 +25,13 @@ CLUSTER = {"platform": "amlcompute", "sizes": ["Standard_D2s_v5"], "regions": ["
 class Retraining(Scenario):
     """`trials`: how many, drawn at random. Each is as good as its parameter, which is the metric it tells.
 
-    `per_carrier`: a model for each of the four carriers instead, of whom the loyal one's must stay.
+    `units`: a model for each of these values of `unit_column` instead; each has a champion, which the loyal one keeps.
     """
 
     trials: int = 3
     concurrency: int = 2
-    per_carrier: bool = False
+    units: tuple[str, ...] = ()
+    unit_column: str = "carrier"
     run: str = field(default=names.train_run_id(WORKLOAD, SLOT))
     horizon: timedelta = timedelta(hours=12)
 
@@ -41,14 +42,15 @@ class Retraining(Scenario):
         declared = training.retraining(
             WORKLOAD, schedule={"cron": "0 2 * * *"}, compute=cluster, trials=random, **self.changes
         )
-        by_unit = {"unitColumn": "carrier", "concurrency": self.concurrency}
-        return {**declared, "trials": by_unit} if self.per_carrier else declared
+        by_unit = {"unitColumn": self.unit_column, "concurrency": self.concurrency}
+        return {**declared, "trials": by_unit} if self.units else declared
 
     def land(self, put: Callable[[str, str, bytes], None]) -> None:
         deploy_yesterday(put)
         for day in range(DAYS):
             put("landing", f"{training.PREFIX}{day:03d}.parquet", _day(day))
-        for name, data in (_champion_of_units() if self.per_carrier else _champion()).items():
+        champion = _champion_of_units(self.unit_column, self.units) if self.units else _champion()
+        for name, data in champion.items():
             put("models", f"{WORKLOAD}-model/{name}", data)
 
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
@@ -65,19 +67,19 @@ def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[s
         yield f"T2 {run} won, and of versions {sorted(versions)} the champion is {champion}"
     if not won and champion != "1":
         yield f"T2 {run} is {outcome.get('state')}, and {champion} is champion"
-    if won and scenario.per_carrier:
-        yield from _unfair_units(storage, model, run)
+    if won and scenario.units:
+        yield from _unfair_units(storage, model, scenario)
     records = [n for n in storage.names("muster", f"runs/{run}/trials/") if n.count("/") == 3]
     if won and len(records) != scenario.trials:
         yield f"T1 {len(records)} records of {scenario.trials} trials"
 
 
-def _unfair_units(storage: BlobStorage, model: str, run: str) -> Iterator[str]:
-    """T4: a version holds each carrier's model as its index says: the loyal one's of before, the others' of the run."""
+def _unfair_units(storage: BlobStorage, model: str, scenario: Retraining) -> Iterator[str]:
+    """T4: a version holds each unit's model as its index says: the loyal one's of before, the others' of the run."""
     index = json.loads(storage.read("models", f"{model}/2/UNITS.json") or b"{}")
     told = {unit["unit"]: unit["run"] for unit in index["units"]}
-    if told != {unit: "before" if unit == training.LOYAL else run for unit in CARRIERS}:
-        yield f"T4 {run} won, and its units come from {told}"
+    if told != {unit: "before" if unit == training.LOYAL else scenario.run for unit in scenario.units}:
+        yield f"T4 {scenario.run} won, and its units come from {told}"
     for unit in index["units"]:
         found = storage.read("models", f"{model}/2/units/{unit['key']}/{unit['file']}") or b""
         if hashlib.sha256(found).hexdigest() != unit["sha256"]:
@@ -113,17 +115,17 @@ def _champion() -> dict[str, bytes]:
 
 
 @cache
-def _champion_of_units() -> dict[str, bytes]:
-    """Version 1 with a model of the winter for each carrier."""
+def _champion_of_units(column: str, units: tuple[str, ...]) -> dict[str, bytes]:
+    """Version 1 with a model of the winter for each unit."""
     data = training.winter_model()
     blobs = training.first_version(f"{WORKLOAD}-model", data, known=b'{"train": []}')
     card = json.loads(blobs["1/MODEL.json"])
     contract = {name: card[name] for name in ("inputs", "output", "keys")}
     told = {"file": "model.joblib", "sha256": card["sha256"], "size": len(data), "flavor": "sklearn", "contract": "c",
             "run": "before"}  # fmt: skip
-    units = [{"unit": unit, "key": unit_key(unit), **told} for unit in CARRIERS]
+    listed = [{"unit": unit, "key": unit_key(unit), **told} for unit in units]
     index = json.dumps(
-        {"schema_version": SCHEMA, "column": "carrier", "contracts": {"c": contract}, "units": units}
+        {"schema_version": SCHEMA, "column": column, "contracts": {"c": contract}, "units": listed}
     )
     whole = {
         **card,
@@ -132,5 +134,5 @@ def _champion_of_units() -> dict[str, bytes]:
         "sha256": hashlib.sha256(index.encode()).hexdigest(),
     }
     del blobs["1/model.joblib"]
-    models = {f"1/units/{unit_key(unit)}/model.joblib": data for unit in CARRIERS}
+    models = {f"1/units/{unit_key(unit)}/model.joblib": data for unit in units}
     return {**blobs, **models, "1/UNITS.json": index.encode(), "1/MODEL.json": json.dumps(whole).encode()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.crash import deployment
 from tests.crash.deployment import Deployment
-from tests.crash.retraining import Retraining
+from tests.crash.retraining import CARRIERS, Retraining
 from tests.crash.scenario import RUN, Scenario, cluster, vm
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
         Retraining("retrained"),
-        Retraining("retrained-per-carrier", trials=4, per_carrier=True),
+        Retraining("retrained-per-carrier", trials=4, units=CARRIERS),
         Deployment("rollout-good"),
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),
         Deployment("rollout-stuck", faults=({"preset": "traffic-stuck"},), state="Frozen"),
