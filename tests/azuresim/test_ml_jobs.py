@@ -30,6 +30,7 @@ from tests.azuresim.ml_requests import (
     lived_through,
     put_cluster,
     put_job,
+    report_to,
     running_lines,
     status,
 )
@@ -279,6 +280,14 @@ def test_cancelling_a_sweep_cancels_its_trials(azure: Azure, name: str) -> None:
     cancel(azure, name)
     assert finished(azure, name) == "Canceled"
     assert [status(azure, f"{name}_{number}") for number in (0, 1)] == ["Canceled", "Canceled"]
+
+
+def test_a_job_s_token_reports_to_its_own_run_and_to_no_other(azure: Azure, name: str) -> None:
+    put_job(azure, f"{name}-other", "sleep 60")
+    put_job(azure, name, report_to(f"{name}-other"))
+
+    assert finished(azure, name) == "Completed", log_of(azure, name)
+    cancel(azure, f"{name}-other")
 
 
 def test_a_step_that_fails_ends_its_pipeline(azure: Azure, name: str) -> None:
