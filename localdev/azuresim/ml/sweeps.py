@@ -143,8 +143,8 @@ def _limits(limits: dict[str, Any]) -> tuple[int, int]:
         raise user_error(
             400, f"The limits of a sweep are of type Sweep, not '{limits.get('jobLimitsType')}'."
         )
-    most = limits.get("maxTotalTrials") or _MOST_TRIALS
-    at_once = limits.get("maxConcurrentTrials") or most
+    most = _MOST_TRIALS if (given := limits.get("maxTotalTrials")) is None else given
+    at_once = most if (given := limits.get("maxConcurrentTrials")) is None else given
     for name, value in (("maxTotalTrials", most), ("maxConcurrentTrials", at_once)):
         if not isinstance(value, int) or not 1 <= value <= _MOST_TRIALS:
             raise user_error(400, f"{name} must be an integer between 1 and {_MOST_TRIALS}.")
