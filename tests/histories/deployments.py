@@ -1,4 +1,4 @@
-"""Record the histories of deployments: `python -m tests.histories.deployments`. Answers are as a script says."""
+"""Record the histories of deployments: `python -m tests.histories.deployments [CASE ...]`, answered as a script says."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from shared.domain.wire import Wire
 from shared.durable import contracts
 from shared.durable.contracts import Step
 from tests.crash.histories import histories_of, replay_fault
+from tests.durable.converting_day import ConvertingDay
+from tests.durable.drift_night import FAILED, LOST
 from tests.durable.serving_day import BLUE, RUN, ServingDay, on_stage, request
 from tests.durable.stage import Stage
 from tests.histories.files import GOLDEN, SUFFIX, write
 from tests.histories.record import _distinct
+from tests.support.conversions import conversion
 
 ROLLBACK = f"rollback-{RUN}"
 BUSY = TransientError("Updating", code="Conflict", retry_after_s=60)
@@ -74,8 +77,32 @@ def cases() -> dict[str, Case]:
             after=_roll_back,
         ),
         "deleted": Case(_day(), after=_roll_back_what_is_gone),
+        **_conversions(),
         "lost": Case(_day(stop_in="hold_endpoint"), after=_tend),
     }
+
+
+def _conversions() -> dict[str, Case]:
+    declared = {"conversion": conversion()}
+    return {
+        "converted": Case(_converting(), changes=declared),
+        "converted-before": Case(_converting(is_done=True), changes=declared),
+        "converted-on-another-machine": Case(
+            _converting(), [(contracts.OBSERVE_JOB, LOST)], changes=declared
+        ),
+        "not-converted": Case(_converting(found={"label_flips": 9}), changes=declared),
+        "original-served": Case(
+            _converting(), [(contracts.OBSERVE_JOB, FAILED)],
+            changes={"conversion": conversion(onFailure="serve-original")},
+        ),
+    }  # fmt: skip
+
+
+def _converting(**changed: Any) -> ServingDay:
+    day = ConvertingDay()
+    for name, value in changed.items():
+        setattr(day, name, value)
+    return day
 
 
 def _roll_back(azure: Stage, day: ServingDay) -> None:
@@ -110,9 +137,11 @@ def _tend(azure: Stage, day: ServingDay) -> None:
         azure.run(contracts.TEND_ENDPOINTS, TendRequest(owners_over=(RUN,)), f"tend-{number}")
 
 
-def main() -> int:
+def main(chosen: Sequence[str]) -> int:
     logging.disable(logging.CRITICAL)
     for name, case in cases().items():
+        if chosen and name not in chosen:
+            continue
         with on_stage(case.day) as azure:
             for step, answer in case.answers:
                 azure.script(step, answer)
@@ -129,4 +158,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
