@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.domain.deploy import RollBackRequest
 from shared.domain.errors import AppError, ConflictError, TransientError
+from shared.domain.jobs import JobGlance, JobsReport, JobState
 from shared.domain.serving import DeploymentState, TargetLook
 from shared.domain.tending import TendRequest
 from shared.domain.wire import Wire
@@ -27,6 +28,7 @@ from tests.support.conversions import conversion
 
 ROLLBACK = f"rollback-{RUN}"
 BUSY = TransientError("Updating", code="Conflict", retry_after_s=60)
+CANCELLED = JobsReport(jobs=(JobGlance(id="convert-e1", state=JobState.RUNNING),), cancel_requested=True)
 ATTACHING = TargetLook(ready=False, attaching=True, reason="attaching")
 
 
@@ -91,6 +93,7 @@ def _conversions() -> dict[str, Case]:
             _converting(), [(contracts.OBSERVE_JOB, LOST)], changes=declared
         ),
         "not-converted": Case(_converting(found={"label_flips": 9}), changes=declared),
+        "conversion-cancelled": Case(_converting(), [(contracts.OBSERVE_JOBS, CANCELLED)], changes=declared),
         "original-served": Case(
             _converting(), [(contracts.OBSERVE_JOB, FAILED)],
             changes={"conversion": conversion(onFailure="serve-original")},

@@ -59,7 +59,7 @@ UNSAFE = [
      "max(delay, 60.0))\n    yield from flow.rest(delay + 60.0)"),
     ("consider_event", "orchestrators/events.py", "    yield from flow.call(contracts.CLOSE_EVENT, event)\n", ""),
     ("convert_model", "orchestrators/conversion.py", '"convert", conversion.compute', '"onnx", conversion.compute'),
-    ("deploy_model", "orchestrators/conversion.py", "    if not plan.is_done:\n", "    if True:\n"),
+    ("convert_model", "orchestrators/conversion.py", "epoch=lease.epoch, attempt=attempt", "epoch=1, attempt=attempt"),
     ("measure_drift", "orchestrators/drift.py", "contracts.REPORT_DRIFT, ", "contracts.RECORD_DRIFT, "),
     ("measure_features", "orchestrators/drift.py", 'measure.request.run, "drift",', 'measure.request.run, "measure",'),
     ("retrain", "orchestrators/retrain.py",
