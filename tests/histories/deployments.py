@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from shared.domain.deploy import RollBackRequest
-from shared.domain.errors import AppError, ConflictError, TransientError
+from shared.domain.errors import AppError, CapacityError, ConflictError, TransientError
 from shared.domain.jobs import JobGlance, JobsReport, JobState
 from shared.domain.serving import DeploymentState, TargetLook
 from shared.domain.tending import TendRequest
@@ -91,6 +91,9 @@ def _conversions() -> dict[str, Case]:
         "converted-before": Case(_converting(is_done=True), changes=declared),
         "converted-on-another-machine": Case(
             _converting(), [(contracts.OBSERVE_JOB, LOST)], changes=declared
+        ),
+        "converted-where-there-is-room": Case(
+            _converting(), [(contracts.BEGIN_PROVISION, CapacityError("none left"))], changes=declared
         ),
         "not-converted": Case(_converting(found={"label_flips": 9}), changes=declared),
         "conversion-cancelled": Case(_converting(), [(contracts.OBSERVE_JOBS, CANCELLED)], changes=declared),
