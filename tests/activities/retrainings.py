@@ -73,7 +73,7 @@ class Retrained:
             declared[section] = {**declared.get(section, {}), **values}
         if "unitColumn" in declared["trials"]:
             declared["trials"] = {k: v for k, v in declared["trials"].items() if k not in ("count", "space")}
-        parsed = parse_workload(yaml.safe_dump(declared), source="test", platforms=("dsvm",))
+        parsed = parse_workload(yaml.safe_dump(declared), source="test", platforms=("dsvm", "amlcompute"))
         assert isinstance(parsed, Retraining)
         return parsed
 

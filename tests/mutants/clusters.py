@@ -57,15 +57,15 @@ MUTANTS = (
     Mutant(
         name="cluster-job-is-submitted-once",
         file=_PLATFORM,
-        old="        if sent.is_missing:\n            sent = _put",
-        new="        if True:\n            sent = _put",
+        old="        if sent.is_missing:\n            sent = _put(",
+        new="        if True:\n            sent = _put(",
         tests=(f"{_AML}::test_a_lost_answer_is_unknown_and_the_next_try_makes_nothing_twice",),
     ),
     Mutant(
         name="cluster-job-is-this-lease-s",
         file=_PLATFORM,
-        old='        if sent.body["properties"].get("computeId", "").lower() != ml_clusters.cluster_id(lease).lower():\n',
-        new="        if False:\n",
+        old='    if sent.body["properties"].get("computeId", "").lower() != ml_clusters.cluster_id(lease).lower():\n',
+        new="    if False:\n",
         tests=(f"{_AML}::test_a_job_of_another_cluster_under_that_name_is_left_alone",),
     ),
     Mutant(

@@ -15,6 +15,7 @@ from tests.mutants import (
     runs,
     scoring,
     serving,
+    sweeps,
     units,
 )
 from tests.mutants.mutant import Mutant
@@ -32,5 +33,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *scoring.MUTANTS,
     *edge.MUTANTS,
     *hub.MUTANTS,
+    *sweeps.MUTANTS,
     *units.MUTANTS,
 )
