@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from activities import registry, serving, units
+from activities import data, registry, serving, units
+from node.job import parse_job
 from node.unit_job import parse_units_job
 from shared.azure import blob, ledger, ml_client
 from shared.domain.deploy import LineageQuery
 from shared.domain.errors import Cancelled, ConflictError, SpecError
 from shared.domain.gate import Ruling
+from shared.domain.jobs import BlobRef
 from shared.domain.registry import ModelQuery, ModelRef
 from shared.domain.retrain import Registered
+from shared.domain.scoring import BatchRequest, WriteJobRequest
 from shared.domain.unit_steps import (
     CopyUnitsRequest,
     EvaluateUnitsRequest,
@@ -27,6 +31,8 @@ from shared.domain.unit_steps import (
 )
 from shared.domain.units import unit_key
 from tests.activities.retrainings import OFFER, Retrained
+from tests.activities.runs import Run, workload
+from tests.support.cloud import environment
 
 pytestmark = pytest.mark.usefixtures("cloud")
 
@@ -130,6 +136,14 @@ class Units(Retrained):
         registration = self.claimed(champion)
         self.copy(registration, 0, 100)
         return units.register_units(registration)
+
+
+@pytest.fixture(autouse=True)
+def _workspace(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Azure ML is asked by the one test that looks there: its reads are counted for all who share it."""
+    asks = request.function is test_the_first_version_holds_the_units_that_met_the_rule_for_first_models
+    with environment({} if asks else {"MUSTER_ML_WORKSPACE": ""}):
+        yield
 
 
 @pytest.fixture
@@ -255,6 +269,25 @@ def test_no_endpoint_takes_a_model_per_unit(first: Units) -> None:
     refused = serving.check_lineage(LineageQuery(model=first.register().model))
 
     assert not refused.ok and "a model for each unit" in refused.reason
+
+
+def test_a_scoring_job_says_what_becomes_of_rows_of_unknown_units(first: Units) -> None:
+    model = first.register().model
+    item = {"container": "landing", "blob": "a.parquet", "etag": '"0x1"', "size": 1}
+    frozen = {"shards": [{"id": "00000", "key": "a" * 16, "items": [item]}], "batches": [["00000"]]}
+    for policy, expected in ({}, "leaveEmpty"), ({"unknownUnits": "quarantine"}, "quarantine"):
+        run = Run(workload(model={"name": model.name, **policy}))
+        ledger.create(f"runs/{run.id}/inputs.json", frozen)
+        batch = BatchRequest(
+            request=run.request, model=model, inputs=BlobRef(container="muster", blob=f"runs/{run.id}/inputs.json"),
+            index=0, offers=(), output_path=run.path,
+        )  # fmt: skip
+        written = data.write_job(WriteJobRequest(batch=batch, epoch=1))
+        assert written.job is not None
+        told = blob.read("muster", written.job.job.blob)
+        job = parse_job(told, json.loads(told)["account_url"])
+        assert job.model is not None and (job.model.flavor, job.model.unknown_units) == ("units", expected)
+    assert "unknown_units" not in workload().model_dump_json(), "what is under way has payloads without it"
 
 
 def test_a_title_that_went_to_another_meanwhile_is_not_taken(first: Units) -> None:
