@@ -79,7 +79,7 @@ def _conversion(report: dict[str, Any]) -> list[str]:
     if not report:
         return []
     again = ", by the record of an earlier deployment" if report["reused"] else ""
-    what = "is served" if report["converted"] else "is not converted"
+    what = "takes the original's place" if report["converted"] else "is not converted"
     lines = [f"  conversion   {report['served']} {what}{again}, ${report['usd']:.4f}"]
     if report["reason"]:
         lines.append(f"    {report['reason']}")

@@ -198,7 +198,7 @@ class ConversionReport(Wire):
         if not self.converted:
             return (f"conversion: {self.served} is not converted: {self.reason}"[:200],)
         again = ", by an earlier record" if self.reused else ""
-        told = [f"conversion: {self.served} is served{again}, ${self.usd:.4f}"]
+        told = [f"conversion: {self.served} takes the original's place{again}, ${self.usd:.4f}"]
         found = self.found
         if found and found.max_abs_difference is not None and found.file:
             told.append(

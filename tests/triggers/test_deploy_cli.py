@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from shared.azure import approval_records, endpoint_records, ledger
+from shared.domain.conversion import ConversionReport, judge_parity
 from shared.domain.deploy import DeployOutcome, DeployState
 from shared.domain.judging import RuleRow, Ruling, StepEvidence, StepVerdict
 from shared.domain.names import deploy_run_id
+from tests.support.conversions import parsed, record
 from tests.support.estate import Estate
 from tests.triggers.test_approvals import asked
 from tests.triggers.test_cli import Muster
@@ -75,16 +77,25 @@ def test_a_deployment_that_is_over_says_what_its_steps_showed(world: Estate, tmp
                 verdict=verdict if outcome == "failed" else None,
             )
         )  # fmt: skip
+    found = record(max_abs_difference=0.25)
+    verdict = judge_parity(found, parsed().parity)
+    refused = ConversionReport(
+        served="by-hand-live-model:7", sha256="b" * 64, converted=False, reason=verdict.reason, usd=0.25,
+        verdict=verdict, found=found,
+    )  # fmt: skip
     ended = DeployOutcome(
         run=run, workload="by-hand-live", state=DeployState.FROZEN, reason="5xx: too many", endpoint="by-hand-live",
         platform="aks", model="by-hand-live-model:7", weights={"dblue": 75, "dgreen": 25}, remedy="look at the log",
-        commands=("az ml online-endpoint update", f"muster rollback {run}"), usd=0.25,
+        commands=("az ml online-endpoint update", f"muster rollback {run}"), usd=0.25, conversion=refused,
     )  # fmt: skip
     ledger.claim(f"runs/{run}/outcome.json", ended)
     text = as_("reader", world, tmp_path).ok("explain", run)
     assert text.startswith(f"{run}: Frozen, ")
     for line in (
         "  traffic      dblue 75 %, dgreen 25 %",
+        "  conversion   by-hand-live-model:7 is not converted, $0.2500",
+        "    Fail         largest difference 0.25 (at most 0.0001)",
+        "    one row 1.00 ms to 1.00 ms, 500 rows 9.0 ms to 9.0 ms, 900 bytes to 7",
         "  step   5 %   passed, 3 looks: dblue 95 %, dgreen 5 %",
         "  step  25 %   failed, 3 looks: dblue 75 %, dgreen 25 %",
         "    Fail         5xx 3.00% (3 of 100) (at most 1.00%)  too many",
