@@ -78,10 +78,9 @@ def test_a_deployment_that_is_over_says_what_its_steps_showed(world: Estate, tmp
             )
         )  # fmt: skip
     found = record(max_abs_difference=0.25)
-    verdict = judge_parity(found, parsed().parity)
     refused = ConversionReport(
-        served="by-hand-live-model:7", sha256="b" * 64, converted=False, reason=verdict.reason, usd=0.25,
-        verdict=verdict, found=found,
+        served="by-hand-live-model:7", sha256="b" * 64, converted=False, usd=0.25,
+        verdict=judge_parity(found, parsed().parity), found=found,
     )  # fmt: skip
     ended = DeployOutcome(
         run=run, workload="by-hand-live", state=DeployState.FROZEN, reason="5xx: too many", endpoint="by-hand-live",
