@@ -76,7 +76,10 @@ def test_a_record_serves_again_under_other_tolerances_and_for_nothing_else() -> 
 
 def test_a_converted_version_is_named_for_its_own_bytes() -> None:
     assert converted_version("19", "ab12cd34ef56" + "0" * 52) == "19-onnx-ab12cd34ef56"
-    assert original_version("19-onnx-ab12cd34ef56") == "19" and original_version("19-onnx-by-hand") == "19-onnx-by-hand"
+    assert (
+        original_version("19-onnx-ab12cd34ef56") == "19"
+        and original_version("19-onnx-by-hand") == "19-onnx-by-hand"
+    )
 
 
 def test_a_deployment_may_declare_a_conversion_and_is_told_every_fault_of_it_at_once() -> None:
