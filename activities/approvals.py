@@ -73,7 +73,7 @@ def read_step(query: StepQuery) -> Observation:
         blue=_state(look, query.blue) if query.blue else DeploymentState.READY,
         green_metrics=metrics.get(query.green),
         blue_metrics=metrics.get(query.blue),
-        drift=_drift(query, record, look, now),
+        drift=drift_of(query, record, look, now),
         command=command,
         by=by,
         number=query.number if command in (Command.APPROVE, Command.REJECT) else 0,
@@ -113,7 +113,7 @@ def _metrics(query: StepQuery, now: datetime) -> dict[str, ServingMetrics]:
         return {}
 
 
-def _drift(
+def drift_of(
     query: StepQuery, record: EndpointRecord, look: EndpointLook | None, now: datetime
 ) -> PredictionDrift | None:
     """Of what both were seen to answer in the step; None where it is not judged or cannot be read.

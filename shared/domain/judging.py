@@ -227,8 +227,7 @@ def _refused_row(green: ServingMetrics, blue: ServingMetrics | None, rules: Roll
     if blue is None or not is_sane(blue) or blue.requests < rules.min_requests or not green.requests:
         return None
     allowed = blue.errors_4xx / blue.requests + rules.max_5xx_rate
-    expected = allowed * green.requests
-    most = expected + SIGMAS * math.sqrt(max(expected, 1.0))
+    most = _most_refused(green, blue, allowed)
     row = RuleRow(
         rule="4xx",
         value=f"{green.errors_4xx:g} of {green.requests:g}",
@@ -237,6 +236,18 @@ def _refused_row(green: ServingMetrics, blue: ServingMetrics | None, rules: Roll
     if green.errors_4xx > most:
         return _failed(row, f"{row.value} refused, {row.limit}")
     return row
+
+
+def _most_refused(green: ServingMetrics, blue: ServingMetrics, allowed: float) -> float:
+    """So many refusals by green are no accident if `allowed` is its true share, nor if blue's few only made it look so.
+
+    A client that sends bad bodies to both is met by chance: of six requests green may get five of them and blue none.
+    """
+    expected = allowed * green.requests
+    counted = SIGMAS * math.sqrt(max(expected, 1.0))
+    both = (green.errors_4xx + blue.errors_4xx) / (green.requests + blue.requests)
+    spread = math.sqrt(max(0.0, both * (1 - both)) * (1 / green.requests + 1 / blue.requests))
+    return expected + max(counted, SIGMAS * spread * green.requests)
 
 
 def _p95_row(

@@ -79,7 +79,7 @@ class ProfileLoad(Spec):
     """Requests sent to each candidate at each level of `concurrency`, and what they must show at every one."""
 
     requests: Count = Field(default=200, le=10_000)
-    concurrency: Levels = (1, 4)
+    concurrency: Levels = Field(default=(1, 4), validate_default=True)
     p95: Latency = timedelta(milliseconds=250)
     max_error_rate: Rate = 0.0
 

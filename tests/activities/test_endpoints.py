@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,10 @@ from shared.domain.deploy import (
     HoldRequest,
     LastGood,
 )
+from shared.domain.deployment import Rollout
 from shared.domain.errors import ConflictError
-from shared.domain.serving import FENCED, TrafficChange
+from shared.domain.judging import StepQuery
+from shared.domain.serving import FENCED, EndpointLook, TrafficChange
 from shared.domain.tending import Chore
 from tests.support.cloud import Cloud
 
@@ -134,8 +137,52 @@ def test_collected_predictions_are_read_once_each_and_by_deployment(endpoint: st
         blob.ensure_container(collected.CONTAINER)
     blob.create_only(collected.CONTAINER, folder, "\n".join(rows).encode())
 
-    assert collected.predictions(endpoint, "m:2", "d1") == [0.25, 0.75, "yes"]
-    assert collected.predictions(endpoint, "m:3", "d1") == []
+    assert collected.predictions(endpoint, "m:2", "d1", {}) == [0.25, 0.75, "yes"]
+    assert collected.predictions(endpoint, "m:3", "d1", {}) == []
+
+
+@pytest.mark.usefixtures("cloud")
+def test_the_predictions_of_a_step_are_compared_and_none_from_before_it(endpoint: str) -> None:
+    def look(at: datetime, traffic: dict[str, int], **step: Any) -> tuple[float | None, int, int] | None:
+        query = StepQuery(
+            run=run, platform="aks", endpoint=endpoint, blue="d1", green="d2", model="m", version="2",
+            rollout=Rollout(max_prediction_drift=0.2), epoch=1, **{"since": at, "began": at, **step},
+        )  # fmt: skip
+        seen = EndpointLook(exists=True, traffic=traffic)
+        found = approvals.drift_of(query, record, seen, at)
+        return (found.distance, found.blue_rows, found.green_rows) if found else None
+
+    run, began = f"deploy-{uuid.uuid4().hex}", datetime(2026, 3, 1, 2, tzinfo=UTC)
+    record = EndpointRecord(endpoint=endpoint, live=DeploymentRef(name="d1", model="m:1"))
+    shared, last = began + timedelta(minutes=1), began + timedelta(minutes=9)
+    _collect(endpoint, "1", "d1", 0.1, 10)
+    _collect(endpoint, "2", "d2", 0.9, 10)  # when it was tried before, say
+    assert look(began, {"d1": 100}) is None
+    assert look(shared, {"d1": 90, "d2": 10}) is None  # read back: the step begins
+    step = {"since": shared, "began": began, "baking": True}
+    assert look(shared + timedelta(minutes=1), {"d1": 90, "d2": 10}, **step) == (None, 0, 0)
+    _collect(endpoint, "1", "d1", 0.5, 5)
+    _collect(endpoint, "2", "d2", 0.5, 4)
+    for minute in (2, 3):
+        assert look(shared + timedelta(minutes=minute), {"d1": 90, "d2": 10}, **step) == (0.0, 5, 4)
+
+    assert look(last, {"d2": 100}) is None
+    _collect(endpoint, "2", "d2", 0.7, 3)
+    seen = look(last + timedelta(minutes=1), {"d2": 100}, since=last, began=began, baking=True)
+    assert seen == (1.0, 5, 3)  # blue has no traffic any more: what it answered since the rollout began
+
+
+def _collect(endpoint: str, version: str, deployment: str, value: float, rows: int) -> None:
+    """As scoring servers do: whole rows, behind those that are there."""
+    scope = settings().ml_workspace_id.strip("/").split("/")
+    name = f"{scope[1]}/{scope[3]}/{scope[7]}/{endpoint}/m/{version}/predictions/2026/03/01/data.csv"
+    blob.ensure_container(collected.CONTAINER)
+    found = blob.read_with_etag(collected.CONTAINER, name)
+    before = found.data if found else b"request_id,client_request_id,time,deployment,row,late\n"
+    told = "".join(f"{uuid.uuid4().hex},,t,{deployment},0,{value}\n" for _ in range(rows))
+    assert blob.write_if_match(
+        collected.CONTAINER, name, before + told.encode(), etag=found.etag if found else ""
+    )
 
 
 def test_every_endpoint_s_record_is_found(cloud: Cloud, endpoint: str) -> None:

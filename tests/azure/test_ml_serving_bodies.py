@@ -103,6 +103,15 @@ def test_the_script_is_told_its_model_and_no_secret(cloud: Cloud) -> None:
     assert not [name for name in told if "KEY" in name or "SECRET" in name]
 
 
+def test_a_larger_size_is_told_to_start_more_processes(cloud: Cloud) -> None:
+    def workers(size: str) -> str:
+        resources = Resources(instance_type=size, max_concurrent=8)
+        plan = MANAGED.model_copy(update={"resources": resources})
+        return ml_deployments.environment_variables(plan, settings())["WORKER_COUNT"]
+
+    assert [workers(f"Standard_F{vcpus}s_v2") for vcpus in (2, 4, 16)] == ["2", "4", "8"]
+
+
 def test_a_change_of_traffic_keeps_everything_else() -> None:
     endpoint = {
         "location": "westeurope",

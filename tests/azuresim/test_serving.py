@@ -180,6 +180,25 @@ def test_instances_share_the_work(house: House) -> None:
     house.do(lambda serving: serving.stop(ENDPOINT, "pair"))
 
 
+def test_an_instance_serves_as_many_at_once_as_it_has_workers(house: House) -> None:
+    """What tells sizes apart here: a larger one is told to start more processes, and has no more processors."""
+    pair = replace(house.model("workers"), max_concurrent=4, environment={"WORKER_COUNT": "2"})
+    house.launch("workers", pair)
+    house.wait("workers", "running")
+    house.route({"workers": 100})
+    with ThreadPoolExecutor(4) as pool:
+
+        def processes() -> set[int]:
+            return set(
+                pool.map(lambda _: house.score({"sleep": 0.2, "process": 1}).json()["process"], range(4))
+            )
+
+        assert (
+            len(until(processes, lambda found: len(found) == 2)) == 2
+        )  # the second may be up a little later
+    house.do(lambda serving: serving.stop(ENDPOINT, "workers"))
+
+
 def test_a_body_that_is_too_large_is_refused(house: House) -> None:
     house.route({"blue": 100}, kind="managed")
     assert house.score({"data": "x" * (11 * 1024 * 1024)}).status_code == 413

@@ -11,6 +11,7 @@ import pytest
 
 from localdev.azuresim import Simulator
 from localdev.azuresim.serving import ServedModel
+from localdev.azuresim.serving.models import Kind
 from localdev.azuresim.store import Resource
 from localdev.azuresim.world import World
 from localdev.clock import Clock
@@ -62,7 +63,7 @@ class Monitored:
 
 
 @pytest.fixture(scope="module")
-def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     folder = tmp_path_factory.mktemp("metrics")
     clock = Clock.create(folder / "clock.json", start=START, speed=0)
     code = scripts.write(folder / "code", scripts.OBEDIENT)
@@ -76,13 +77,18 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
 
     with Simulator(clock=clock) as simulator:
         simulator.act(furnish)
-        azure = Azure(simulator)
-        until(
-            lambda: azure.control.serving("measured")["deployments"].values(),
-            lambda seen: {each["phase"] for each in seen} == {"running"},
-        )
-        yield azure
-        assert [e for e in azure.control.events() if e["type"] in ("defect", "contract_violation")] == []
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def azure(simulator: Simulator) -> Iterator[Azure]:
+    azure = Azure(simulator)
+    until(
+        lambda: azure.control.serving("measured")["deployments"].values(),
+        lambda seen: {each["phase"] for each in seen} == {"running"},
+    )
+    yield azure
+    assert [e for e in azure.control.events() if e["type"] in ("defect", "contract_violation")] == []
 
 
 @pytest.fixture
@@ -108,6 +114,24 @@ def test_requests_are_counted_by_deployment_and_class_a_value_a_minute(monitored
     assert list(monitored.series("RequestsPerMinute", only)) == [("green", "5xx")]
     unequal = "deployment eq '*' and statusCodeClass ne '2xx'"
     assert list(monitored.series("RequestsPerMinute", unequal)) == [("green", "5xx")]
+
+
+def test_behind_a_managed_endpoint_s_424_the_model_s_own_status_is_told(
+    monitored: Monitored, simulator: Simulator
+) -> None:
+    def route(world: World, kind: Kind) -> None:
+        assert world.serving is not None
+        world.serving.route(ENDPOINT, {"blue": 100}, ("key",), kind=kind)
+
+    simulator.act(lambda world: route(world, "managed"))
+    monitored.score("blue", 2, status=400)
+    monitored.score("blue", error="boom")
+    monitored.score("blue")
+    simulator.act(lambda world: route(world, "kubernetes"))
+    monitored.pass_minutes(3)
+    filter_ = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
+    told = {key: series[0] for key, series in monitored.series("RequestsPerMinute", filter_).items()}
+    assert told == {("blue", "200", "200"): 1, ("blue", "400", "424"): 2, ("blue", "500", "424"): 1}
 
 
 def test_a_minute_is_told_late_and_at_first_in_part(monitored: Monitored) -> None:

@@ -21,7 +21,7 @@ from shared.domain.deploy import (
     fault_of,
     policy_digest,
 )
-from shared.domain.deployment import Deployment
+from shared.domain.deployment import Deployment, Resources
 from shared.domain.errors import Fault, SpecErrors
 from shared.domain.registry import ModelRef
 from shared.domain.serving import DeploymentPlan, TrafficChange
@@ -191,6 +191,64 @@ def test_a_wrong_value_is_refused_at_its_place(path: str, value: Any, blamed: st
 def test_what_a_platform_cannot_do_is_refused(target: Any, resources: Any, blamed: str) -> None:
     data = {**yaml.safe_load(SHORT), "target": target, "resources": resources}
     assert [fault.path for fault in faults_of(json.dumps(data))] == [blamed]
+
+
+F2, F4 = "Standard_F2s_v2", "Standard_F4s_v2"
+
+
+@pytest.mark.parametrize(
+    ("platform", "profile", "told"),
+    [
+        ("managed_endpoint", {"instanceTypes": ["gpu"]}, "is no size"),
+        ("managed_endpoint", {"instanceTypes": [{"instanceType": F2, "cpu": "2"}]}, "Name another size"),
+        ("managed_endpoint", {"instanceTypes": [F2], "usdPerHour": {F2: 0.1}}, "is known"),
+        ("managed_endpoint", {"instanceTypes": [F2, {"instanceType": F2}]}, "there twice"),
+        ("managed_endpoint", {"instanceTypes": [F2, {}]}, "changes nothing"),
+        ("managed_endpoint", {"instanceTypes": []}, "at least 1"),
+        ("managed_endpoint", {"instanceTypes": [F2], "load": {"p95": "PT6S"}}, "resources.requestTimeout"),
+        ("managed_endpoint", {"instanceTypes": [F2], "load": {"concurrency": [4, 1]}}, "strictly rising"),
+        ("managed_endpoint", {"instanceTypes": [F2], "load": {"requests": 3}}, "only 3 requests"),
+        ("managed_endpoint", {"instanceTypes": [F2], "deadline": "PT3H"}, "profile.deadline + rollout"),
+        ("aks", {"instanceTypes": ["small", "gpu"], "usdPerHour": {"gpu": 1.2}}, "what small costs"),
+        ("local", {"instanceTypes": [F2]}, "no instance types"),
+    ],
+)
+def test_a_profile_that_cannot_be_measured_or_compared_is_refused(
+    platform: str, profile: dict[str, Any], told: str
+) -> None:
+    (fault,) = faults_of(profiled(platform, profile))
+    assert told in str(fault) and fault.path.startswith(("profile", "limits"))
+
+
+def profiled(platform: str, profile: dict[str, Any]) -> str:
+    data = yaml.safe_load(SHORT)
+    data["target"] = {
+        "platform": platform,
+        "endpoint": "live",
+        **({"compute": "aks"} if platform == "aks" else {}),
+    }
+    return json.dumps({**data, "resources": {"instanceType": F2, "maxConcurrent": 4}, "profile": profile})
+
+
+def test_a_candidate_changes_what_it_names_and_no_more() -> None:
+    prices = {"usdPerHour": {"gpu": 1.2, F2: 0.1}}
+    text = profiled("aks", {"instanceTypes": ["gpu", {"cpu": "500m", "instances": 2}], **prices})
+    workload = parse(text)
+    assert workload.profile is not None and workload.takes_recommended
+    assert [str(each) for each in workload.profile.instance_types] == ["gpu", "instances 2, cpu 500m"]
+    gpu, half = (workload.sized(each).resources for each in workload.profile.instance_types)
+    assert gpu == workload.resources.model_copy(update={"instance_type": "gpu"})
+    assert (half.instance_type, half.instances, half.cores, half.max_concurrent) == (F2, 2, 0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "at_once", "vcpus", "workers"),
+    [("1", 8, 0, 1), ("4", 8, 0, 4), ("4", 2, 0, 2), ("500m", 8, 0, 1), ("1.9", 8, 0, 1), ("1", 8, 4, 4)],
+)  # fmt: skip
+def test_a_server_has_a_process_for_each_core_that_requests_may_use(
+    cpu: str, at_once: int, vcpus: int, workers: int
+) -> None:
+    assert Resources(cpu=cpu, max_concurrent=at_once).workers(vcpus) == workers
 
 
 def test_every_fault_is_told_at_once() -> None:

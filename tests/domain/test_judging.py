@@ -137,6 +137,24 @@ def test_one_error_of_ten_is_not_held_against_a_green_that_needs_two_hundred_ans
     assert rig.look({"requests": 10.0, "errors_5xx": 1.0}).kind is ActionKind.LOOK
 
 
+@pytest.mark.parametrize(
+    ("green", "blue", "action"),
+    [
+        ((6.0, 5.0), (3.0, 0.0), ActionKind.LOOK),  # of a client's bad bodies green got most by chance
+        ((60.0, 33.0), (50.0, 22.0), ActionKind.LOOK),
+        ((60.0, 55.0), (50.0, 25.0), ActionKind.RESTORE),  # by no chance
+        ((20.0, 20.0), (10.0, 0.0), ActionKind.RESTORE),
+    ],
+)
+def test_bad_bodies_are_their_sender_s_fault_as_far_as_chance_shares_them_out(
+    green: tuple[float, float], blue: tuple[float, float], action: ActionKind
+) -> None:
+    rig = Rig(policy=policy(min_requests=3))
+    rig.to_step(1)
+    of_blue = metrics(rig.now, requests=blue[0], errors_4xx=blue[1])
+    assert rig.look({"requests": green[0], "errors_4xx": green[1]}, blue_metrics=of_blue).kind is action
+
+
 def test_a_slow_answer_among_few_is_no_p95() -> None:
     rig = Rig()
     rig.to_step(1)
