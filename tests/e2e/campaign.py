@@ -14,7 +14,6 @@ from localdev.demo.load import Load
 from localdev.demo.pace import Pace
 from shared.azure import arm
 from shared.azure.ml_client import ML_API
-from shared.domain.names import profile_deployment_name
 from tests.e2e.rollouts import BAD, FIRST, OTHERS, PATIENT, RATES, Bad
 from tests.support.deploy_checker import DEPLOYMENT, accepted
 from tests.support.deployments import ask, calmly, decide, finish, post, put_version, rows
@@ -147,18 +146,12 @@ class Campaign:
             finish(self.here, run, PATIENCE_S)
 
     def _sized(self) -> None:
-        """Killed with a candidate on the endpoint, which upkeep deletes; then clients send bad bodies all the way."""
+        """Clients send bad bodies all the way."""
         put_version(self.here, "sized-model", "2", **PATIENT)
-        run = self.runs["killed"] = ask(self.here, "sized", "2")
-        candidate = profile_deployment_name(run.id, 1)
-        calmly(lambda: candidate in self.deployments("sized"), "the first candidate")
-        self.here.world.terminate(run.id)
-        calmly(lambda: candidate not in self.deployments("sized"), "upkeep to delete the candidate")
-        put_version(self.here, "sized-model", "3", **PATIENT)
         bad = {**rows(), "data": [["far", n % 24] for n in range(24)]}
         target = target_of(self.here.world, "sized", RATES["sized"])
         with Load([target], bad, folder=self.folder / "bad", environment=self.here.world.environment) as load:
-            self.runs["sized"] = finish(self.here, ask(self.here, "sized", "3"), PATIENCE_S)
+            self.runs["sized"] = finish(self.here, ask(self.here, "sized", "2"), PATIENCE_S)
             load.stop()
             self.clients["sized, bad bodies"] = load.report("sized")
 

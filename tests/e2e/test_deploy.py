@@ -25,6 +25,7 @@ from tests.support.estate import Estate, Ran, estate, wait
 METRICS_LAG = timedelta(minutes=3)
 NEXT_LOOK = timedelta(minutes=3)  # a fifth of the bake
 RESTORED_WITHIN = timedelta(minutes=2)
+PROFILED_WITHIN = timedelta(hours=13)  # the deadline of a candidate, and what upkeep waits beyond it
 
 
 @pytest.fixture(scope="module")
@@ -212,12 +213,6 @@ def test_green_has_the_size_that_its_profile_recommends(campaign: Campaign) -> N
     ]
 
 
-def test_a_candidate_of_a_run_that_was_killed_is_deleted_by_upkeep(campaign: Campaign) -> None:
-    killed = profile_deployment_name(campaign.runs["killed"].id, 1)
-    assert killed not in campaign.deployments("sized")
-    assert campaign.runs["sized"].outcome["state"] == "Completed"
-
-
 def test_bad_bodies_at_a_managed_endpoint_are_their_sender_s_fault(campaign: Campaign) -> None:
     run, bad = campaign.runs["sized"], campaign.clients["sized, bad bodies"]
 
@@ -294,6 +289,20 @@ def test_a_clock_that_jumps_promotes_nobody(campaign: Campaign, here: Estate) ->
 
     assert run.outcome["state"] == "Rejected", run.outcome
     assert shares(here, "quiet", run) == [10, 0]
+
+
+def test_a_candidate_of_a_run_that_was_killed_is_deleted_by_upkeep(campaign: Campaign, here: Estate) -> None:
+    put_version(here, "sized-model", "3")
+    run = ask(here, "sized", "3")
+    candidate = profile_deployment_name(run.id, 1)
+    calmly(lambda: candidate in campaign.deployments("sized"), "the first candidate")
+    here.world.terminate(run.id)
+
+    here.world.clock.advance(PROFILED_WITHIN)
+
+    calmly(lambda: candidate not in campaign.deployments("sized"), "upkeep to delete the candidate")
+    calmly(lambda: record(here, "sized")["holder"] is None, "the endpoint to be free")
+    assert record(here, "sized")["live"]["run"] == campaign.runs["sized"].id
 
 
 def test_when_the_hold_is_over_one_deployment_is_left(campaign: Campaign, here: Estate) -> None:

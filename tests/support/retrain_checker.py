@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from typing import Any
 
+from shared.domain.names import deployment_name
 from tests.support.estate import Estate
 
 PROMOTED = "Completed"
@@ -24,10 +25,15 @@ def retraining_violations(estate: Estate) -> list[str]:
 
 
 def account_violations(estate: Estate) -> list[str]:
-    """I15: what Azure bills for a run is within the run's own account, once it has released everything."""
+    """I15: what Azure bills for a run is within the run's own account, once it has released everything.
+
+    What a run deployed serves on after its end, and is in its account until then.
+    """
     billed: defaultdict[str, float] = defaultdict(float)
     for line in estate.world.control.bill()["lines"]:
-        billed[line["tags"].get("muster-owner", "")] += float(line["usd"])
+        owner = line["tags"].get("muster-owner", "")
+        if not line["resource_id"].endswith(f"/deployments/{deployment_name(owner)}"):
+            billed[owner] += float(line["usd"])
     faults = []
     for run in _ended_runs(estate):
         outcome = estate.read_json(estate.state, f"runs/{run}/outcome.json")
