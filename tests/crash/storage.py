@@ -100,16 +100,16 @@ class BlobStorage:
         self, blobs: dict[str, StoredBlob], name: str, headers: Mapping[str, str], body: bytes
     ) -> Answered:
         found = blobs.get(name)
-        if headers.get("If-None-Match") == "*" and found:
-            return self._refused("PUT", 409, "BlobAlreadyExists", "The specified blob already exists.")
-        wanted = headers.get("If-Match")
-        if wanted and (found is None or wanted not in ("*", found.etag)):
-            return self._refused("PUT", 412, "ConditionNotMet", _NOT_MET)
         if source := headers.get("x-ms-copy-source"):
             place, _, original = unquote(urlsplit(source).path).lstrip("/").partition("/")
             if original not in self.containers[place]:
                 return self._refused("PUT", 404, "BlobNotFound", "The specified blob does not exist.")
             body = self.containers[place][original].data
+        if headers.get("If-None-Match") == "*" and found:
+            return self._refused("PUT", 409, "BlobAlreadyExists", "The specified blob already exists.")
+        wanted = headers.get("If-Match")
+        if wanted and (found is None or wanted not in ("*", found.etag)):
+            return self._refused("PUT", 412, "ConditionNotMet", _NOT_MET)
         metadata = {
             key[len("x-ms-meta-") :]: value
             for key, value in headers.items()
