@@ -12,5 +12,6 @@ from shared.durable.contracts import Nothing
 @activity(contracts.RECORD_PROFILE)
 def record_profile(record: ProfileRecord) -> Nothing:
     """Keep it for ever. The first word stands: a record that is written again is written by a replay of the same run."""
-    ledger.claim(f"deployments/{record.run}/profile.json", record)
+    told = {**record.model_dump(mode="json"), "lines": record.lines}
+    ledger.claim(f"deployments/{record.run}/profile.json", told)
     return Nothing()

@@ -25,7 +25,6 @@ from shared.domain.profiling import (
     Level,
     ProfileRecord,
     Tried,
-    lines_of,
     recommend,
 )
 from shared.domain.serving import FENCED, DeploymentState, TargetQuery
@@ -77,12 +76,9 @@ def profile_sizes(flow: Flow, trail: AuditTrail, run: Deploying) -> Steps[None]:
         trial = Trial(candidate, profile_deployment_name(request.run, number), sized, until)
         tried.append((yield from _try(flow, trail, run, profile, trial)))
     found = recommend(tried)
-    lines = lines_of(tried, found)
-    record = ProfileRecord(
-        run=request.run, use=profile.use, tried=tuple(tried), recommendation=found, lines=lines
-    )
+    record = ProfileRecord(run=request.run, use=profile.use, tried=tuple(tried), recommendation=found)
     yield from flow.call(contracts.RECORD_PROFILE, record)
-    run.lines += [line[:200] for line in lines]
+    run.lines += [line[:200] for line in record.lines]
     yield from trail.write("sizes profiled", request.endpoint, why=found.reason[:400], after=found.chosen)
     if profile.use == "report":
         return

@@ -7,14 +7,14 @@ Nothing is extrapolated: a candidate is as good as what was measured of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from shared.domain.deploy import ProbeReport
 from shared.domain.deployment import Resources
 from shared.domain.price_book import HOURS_PER_MONTH
 from shared.domain.wire import Wire
 
-MAX_REASON = 300
+MAX_REASON = 200  # characters: eight candidates at six levels fit into a history
 
 
 class Level(Wire):
@@ -33,15 +33,19 @@ class Level(Wire):
     @classmethod
     def of(cls, concurrency: int, report: ProbeReport) -> Level:
         return cls(
-            concurrency=concurrency, requests=report.requests, per_s=report.per_s or 0.0, p50_ms=report.p50_ms,
-            p95_ms=report.p95_ms, p99_ms=report.p99_ms, error_rate=report.error_rate, ok=report.ok,
-            reason=report.reason[:MAX_REASON],
+            concurrency=concurrency, requests=report.requests, per_s=round(report.per_s or 0.0, 2),
+            p50_ms=_rounded(report.p50_ms), p95_ms=_rounded(report.p95_ms), p99_ms=_rounded(report.p99_ms),
+            error_rate=_rounded(report.error_rate), ok=report.ok, reason=report.reason[:MAX_REASON],
         )  # fmt: skip
 
     def __str__(self) -> str:
         p95 = f"p95 {self.p95_ms:.0f} ms" if self.p95_ms is not None else "no answer"
         failed = f", {self.error_rate:.1%} failed" if self.error_rate else ""
         return f"{self.concurrency} at once: {self.per_s:.0f}/s, {p95}{failed}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 class Tried(Wire):
@@ -101,7 +105,13 @@ class ProfileRecord(Wire):
     use: str
     tried: tuple[Tried, ...]
     recommendation: Recommendation
-    lines: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The table as a person reads it: a line for each candidate, then what is recommended and why."""
+        chosen = self.recommendation.chosen
+        told = f"profile: {self.recommendation.reason}"[:400]
+        return (*(_line(each, each.deployment == chosen) for each in self.tried), told)
 
 
 def recommend(tried: Sequence[Tried]) -> Recommendation:
@@ -137,7 +147,7 @@ def _cost(tried: Tried) -> tuple[float, float, float]:
 
 def _none(tried: Sequence[Tried]) -> str:
     told = "; ".join(f"{each.candidate}: {_why(each)}" for each in tried)
-    return f"no candidate passed: {told}"[:1500]
+    return f"no candidate passed: {told}"[:1000]
 
 
 def _why(tried: Tried) -> str:
@@ -145,13 +155,8 @@ def _why(tried: Tried) -> str:
     return f"{tried.verdict}, {failed.reason}" if failed and not tried.reason else tried.verdict
 
 
-def lines_of(tried: Iterable[Tried], recommendation: Recommendation) -> tuple[str, ...]:
-    """The table as a person reads it: a line for each candidate, then what is recommended and why."""
-    return (*(_line(each, recommendation) for each in tried), f"profile: {recommendation.reason}"[:400])
-
-
-def _line(tried: Tried, recommendation: Recommendation) -> str:
-    mark = " (recommended)" if tried.deployment == recommendation.chosen else ""
+def _line(tried: Tried, is_chosen: bool) -> str:
+    mark = " (recommended)" if is_chosen else ""
     costs = [f"{_usd(tried.usd_per_month)} a month"] if tried.usd_per_month is not None else []
     if tried.usd_per_million is not None:
         costs.append(f"{_usd(tried.usd_per_million)} a million requests")

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.deployment import Resources
-from shared.domain.profiling import Level, Tried, lines_of, recommend
+from shared.domain.profile import MAX_CANDIDATES, MAX_LEVELS
+from shared.domain.profiling import MAX_REASON, Level, ProfileRecord, Tried, recommend
+from shared.durable import wire
 
 
 def level(concurrency: int = 4, p95: float = 40.0, *, ok: bool = True) -> Level:
@@ -82,13 +84,24 @@ def test_a_million_requests_cost_what_the_most_it_answered_in_a_second_says() ->
 
 def test_a_line_for_each_and_one_for_what_is_recommended() -> None:
     both = [tried("small", 0.1, level(1), level(4, 240, ok=False)), tried("large", 0.2)]
-    assert lines_of(both, recommend(both)) == (
+    record = ProfileRecord(run="r", use="report", tried=tuple(both), recommendation=recommend(both))
+    assert record.lines == (
         "profile small: failed at 4 at once; 1 at once: 25/s, p95 40 ms; 4 at once: 17/s, p95 240 ms; "
         "$73.00 a month; $1.11 a million requests",
         "profile large (recommended): passed; 4 at once: 100/s, p95 40 ms; $146.00 a month; "
         "$0.56 a million requests",
         "profile: large: $146.00 a month, the only one that passed",
     )
+
+
+def test_the_largest_profile_fits_into_a_history() -> None:
+    text = "ü" * MAX_REASON
+    levels = [level(60 + n, 12345.6789) for n in range(MAX_LEVELS - 1)]
+    failed = level(64, 12345.6789).model_copy(update={"ok": False, "reason": text})
+    each = tried("x" * 63, 1234.5678, *levels, failed, reason=text)
+    every = (each.model_copy(update={"candidate": "c" * 140}),) * MAX_CANDIDATES
+    record = ProfileRecord(run="r" * 100, use="recommended", tried=every, recommendation=recommend(every))
+    wire.to_wire(record)
 
 
 CANDIDATES = st.builds(
