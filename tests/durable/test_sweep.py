@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.domain.errors import AppError, PlatformError
-from shared.domain.jobs import BlobRef
-from shared.domain.lease import Operation
 from shared.domain.retrain import RetrainOutcome, RetrainState, TrialResults
-from shared.domain.sweep import SweepClosed, SweepLook, SweepSpec, WrittenSweep
+from shared.domain.sweep import SweepLook, WrittenSweep
 from shared.domain.wire import Wire
 from shared.durable import contracts
 from tests.crash.histories import histories_of, replay_fault
-from tests.durable.retraining_day import RUN, Day, request
+from tests.durable.retraining_day import RUN, request
 from tests.durable.stage import Stage, stage
+from tests.durable.sweep_day import AT_WORK, SWEEP, SweepDay
 
-SWEEP = {"engine": "sweep", "earlyTermination": {"type": "median_stopping"}}
 QUEUED = SweepLook(state="Running", children=4)
-AT_WORK = SweepLook(state="Running", children=4, running=4)
-OVER = SweepLook(state="Completed", is_over=True, succeeded=True, children=8, done=7, stopped=1)
 ENDED = SweepLook(state="Canceled", is_over=True, children=8, done=2, stopped=6)
-BLOB = BlobRef(container="muster", blob="b")
 MOST_EVENTS = 2_000
-
-
-class SweepDay(Day):
-    """The looks at the sweep are `looks`, the last of them for ever."""
-
-    def __init__(self, *looks: SweepLook) -> None:
-        super().__init__()
-        self._looks_at: Sequence[SweepLook] = looks or (AT_WORK, AT_WORK, OVER)
-        self._look = 0
-
-    def write_sweep(self, _: Any) -> Wire:
-        return WrittenSweep(sweep=SweepSpec(id="sweep-e1", agent=BLOB, job=BLOB, search=BLOB, trials=8))
-
-    def submit_sweep(self, _: Any) -> Wire:
-        return Operation(poll_after_s=1.0)
-
-    def observe_sweep(self, _: Any) -> Wire:
-        self._look += 1
-        seen = self._looks_at[min(self._look, len(self._looks_at)) - 1]
-        return seen.model_copy(update={"cancel_requested": self._is_cancelled})
-
-    def close_sweep(self, _: Any) -> Wire:
-        return SweepClosed(recorded=1)
 
 
 def _run(azure: Stage, **changes: Any) -> RetrainOutcome:
@@ -97,6 +68,7 @@ def test_when_the_time_is_used_up_what_is_on_record_counts() -> None:
         outcome = _run(azure)
 
     assert outcome.state is RetrainState.INCONCLUSIVE and "used up" in outcome.reason
+    assert [each.job for each in azure.of(contracts.CANCEL_JOB)] == ["sweep-e1"]
     assert len(azure.of(contracts.CLOSE_SWEEP)) == 1
 
 

@@ -20,6 +20,7 @@ from shared.durable.contracts import Step
 from tests.crash.histories import histories_of, replay_fault
 from tests.durable.retraining_day import RUN, Day, request
 from tests.durable.stage import stage
+from tests.durable.sweep_day import SWEEP, SweepDay
 from tests.durable.units_day import UnitsDay
 from tests.histories.files import GOLDEN, SUFFIX, write
 from tests.histories.record import _distinct
@@ -70,6 +71,7 @@ def cases() -> dict[str, Case]:
         "units-cluster-lost": Case(
             UnitsDay(4), [(contracts.WRITE_UNIT_EVALUATION_JOB, LeaseLost("gone"))], changes=STORES
         ),
+        "sweep": Case(SweepDay(), changes={"trials": {**FEW, **SWEEP}}),
         "out-of-time": Case(
             Day(12, looks=20),
             changes={"limits": {"deadline": "PT1H", "ttl": "PT2H"}, "compute": {"instances": 2},

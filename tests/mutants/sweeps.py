@@ -39,10 +39,10 @@ MUTANTS = (
         tests=(f"{_FLOWS}::test_without_nodes_or_cluster_the_sweep_is_ended_and_another_cluster_tried",),
     ),
     Mutant(
-        name="a-sweep-has-an-end",
+        name="a-sweep-out-of-time-is-ended",
         file=_FLOW,
-        old="        if flow.now >= ends:\n",
-        new="        if False:\n",
+        old="            stopped = USED_UP\n            yield from _ask_to_end(flow, lease, sweep)\n",
+        new="            stopped = USED_UP\n",
         tests=(f"{_FLOWS}::test_when_the_time_is_used_up_what_is_on_record_counts",),
     ),
     Mutant(

@@ -73,6 +73,7 @@ def test_a_point_of_a_grid_is_its_trial_whatever_its_number() -> None:
     [
         ("", DRAWN, "no child of sweep"),
         ("another-sweep_1", DRAWN, "no child of sweep"),
+        ("1", DRAWN, "no child of sweep"),
         ("l-e1-sweep-e1_x", DRAWN, "no child of sweep"),
         ("l-e1-sweep-e1_3", DRAWN, "none of the 3 trials"),
         ("l-e1-sweep-e1_0", {**DRAWN, "AZUREML_SWEEP_kind": "8"}, "none of the declared"),
