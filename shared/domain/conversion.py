@@ -13,6 +13,7 @@ from pydantic import Field, FiniteFloat, ValidationInfo, field_validator
 from shared.domain.fields import BlobPattern, BlobPrefix, refusal
 from shared.domain.registry import ModelRef
 from shared.domain.sections import Compute, Count, DataContainer, Limits, Spec
+from shared.domain.times import Deadline
 from shared.domain.wire import Wire
 
 MAX_ROWS = 100_000
@@ -55,8 +56,10 @@ class Parity(Spec):
         return least
 
 
-def _an_hour() -> Limits:
-    return Limits(deadline=timedelta(hours=1))
+class ConversionLimits(Limits):
+    """Of the conversion alone. A deployment's own deadline leaves room for this one."""
+
+    deadline: Deadline = timedelta(hours=1)
 
 
 class Conversion(Spec):
@@ -70,7 +73,7 @@ class Conversion(Spec):
     opset: int = Field(default=21, strict=True, ge=OLDEST_OPSET, le=NEWEST_OPSET)
     parity: Parity
     compute: Compute
-    limits: Limits = Field(default_factory=_an_hour)
+    limits: ConversionLimits = Field(default_factory=ConversionLimits)
     on_failure: Literal["fail", "serve-original"] = "fail"
 
     @field_validator("compute")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from shared.domain.conversion import Conversion, converted_version, judge_parity, original_version
+from shared.domain.conversion import converted_version, judge_parity, original_version
 from shared.domain.deployment import Deployment
 from shared.domain.errors import SpecErrors
 from shared.domain.registry import ModelRef
@@ -108,7 +108,7 @@ def test_a_deployment_may_declare_a_conversion_and_is_told_every_fault_of_it_at_
 
 
 def test_limits_of_a_conversion_are_an_hour_unless_declared() -> None:
-    assert (
-        Conversion.model_validate(conversion(limits={"deadline": "PT2H"})).limits.deadline.total_seconds()
-        == 7200
-    )
+    declared = [parsed(limits=limits).limits for limits in ({"budgetUsd": 1}, {"deadline": "PT2H"})]
+
+    assert [limits.deadline.total_seconds() / 3600 for limits in declared] == [1, 2]
+    assert [limits.ttl.total_seconds() / 3600 for limits in declared] == [2, 3]

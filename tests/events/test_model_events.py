@@ -145,14 +145,15 @@ def test_while_the_endpoint_is_busy_it_waits_its_turn(
     assert not ledger.exists(f"claims/unstarted/{run_of(endpoint, raw)}.json")
 
 
+@pytest.mark.parametrize("live", ["3", "3-onnx-0123456789ab"])
 def test_what_was_overtaken_while_it_waited_is_not_deployed(
-    deliveries: Deliveries, hub: TaskHub, endpoint: str
+    deliveries: Deliveries, hub: TaskHub, endpoint: str, live: str
 ) -> None:
     hold(endpoint, holder="deploy-other-manual-" + "0" * 16, epoch=3)
     raw = registered(endpoint, "2")
     deliveries.send(raw)
     deliveries.tick()
-    hold(endpoint, epoch=3, live=DeploymentRef(name="d1", model=f"{endpoint}-model:3").model_dump())
+    hold(endpoint, epoch=3, live=DeploymentRef(name="d1", model=f"{endpoint}-model:{live}").model_dump())
     for _ in range(2):
         deliveries.tick()
     assert deployments(hub, endpoint) == []
