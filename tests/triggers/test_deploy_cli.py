@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from shared.domain.conversion import ConversionReport, judge_parity
 from shared.domain.deploy import DeployOutcome, DeployState
 from shared.domain.judging import RuleRow, Ruling, StepEvidence, StepVerdict
 from shared.domain.names import deploy_run_id
+from shared.domain.report import InstanceLook
+from shared.domain.status import RunStatus
+from shared.triggers import deploy_view
 from tests.support.conversions import parsed, record
 from tests.support.estate import Estate
 from tests.triggers.test_approvals import asked
@@ -104,3 +108,19 @@ def test_a_deployment_that_is_over_says_what_its_steps_showed(world: Estate, tmp
         f"  type         muster rollback {run}",
     ):
         assert line in text.splitlines()
+
+
+def test_while_a_model_is_converted_its_machine_is_what_the_run_waits_for_and_costs() -> None:
+    run, began = deploy_run_id("by-hand-live", "manual-" + "c" * 16), datetime(2026, 3, 1, tzinfo=UTC)
+    waiting = RunStatus(phase="provisioning", waiting_for="Standard_D2s_v5 to be ready", lease="0" * 16,
+                        usd_per_hour=0.1, billing_since=began)  # fmt: skip
+    child = InstanceLook(
+        id=f"{run}.convert", runtime="Running", status=waiting, as_of=began + timedelta(hours=1)
+    )
+    root = InstanceLook(id=run, runtime="Running", status=RunStatus(phase="converting", percent=3))
+
+    told = deploy_view.whole(root, child)
+
+    assert (told["phase"], told["waiting_for"]) == ("provisioning", "Standard_D2s_v5 to be ready")
+    assert (told["percent"], told["spent_usd"], len(told["machines"])) == (3, 0.1, 1)
+    assert deploy_view.whole(root, child.model_copy(update={"runtime": "Completed"}))["phase"] == "converting"
