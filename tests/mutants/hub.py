@@ -362,7 +362,7 @@ POISON = (
     Mutant(
         name="hub-unreadable-operation-is-dropped",
         file=f"{_HUB}/handout.py",
-        old="                self._drop_unreadable(entity, error)\n",
+        old="                self._drop_unreadable(entity, error)\n                refused = True\n",
         new="                logger.error(str(error))\n",
         tests=(f"{_LATE}::test_a_stored_operation_that_cannot_be_read_holds_up_no_other",),
     ),
