@@ -23,8 +23,8 @@ PROFILE = {
     "load": {"requests": 12, "concurrency": [1, 4], "p95": "PT15S"},
     "deadline": "PT12H",
 }  # fmt: skip
-PATIENT = {"deed": "slow", "seconds": 0.2}
-FIRST = {"sized": PATIENT}  # how the first version of an endpoint behaves, where not well and at once
+PATIENT: dict[str, Any] = {"deed": "slow", "seconds": 0.2}
+FIRST: dict[str, dict[str, Any]] = {"sized": PATIENT}  # how the first version of an endpoint behaves, where not well and at once
 
 
 def declarations() -> list[Declaration]:
