@@ -80,6 +80,7 @@ def cases() -> dict[str, Case]:
         ),
         "deleted": Case(_day(), after=_roll_back_what_is_gone),
         **_conversions(),
+        **_profiles(),
         "lost": Case(_day(stop_in="hold_endpoint"), after=_tend),
     }
 
@@ -100,6 +101,24 @@ def _conversions() -> dict[str, Case]:
         "original-served": Case(
             _converting(), [(contracts.OBSERVE_JOB, FAILED)],
             changes={"conversion": conversion(onFailure="serve-original")},
+        ),
+    }  # fmt: skip
+
+
+def _profiles() -> dict[str, Case]:
+    sizes = ["Standard_F2s_v2", "Standard_F4s_v2"]
+    declared = {
+        "target": {"platform": "managed_endpoint", "endpoint": "flights-live", "compute": None},
+        "resources": {"instanceType": sizes[0], "maxConcurrent": 4},
+        "profile": {"instanceTypes": sizes, "load": {"requests": 50, "concurrency": [1, 4], "p95": "PT0.2S"}},
+    }
+    slow = {sizes[0]: 60.0, sizes[1]: 30.0}
+    return {
+        "profiled": Case(_day(p95_at=slow), changes=declared),
+        "profiled-in-vain": Case(_day(p95_at=dict.fromkeys(sizes, 900.0)), changes=declared),
+        "profile-cancelled": Case(_day(stop_in="run_probe"), changes=declared),
+        "profile-without-quota": Case(
+            _day(), [(contracts.BEGIN_DEPLOYMENT, CapacityError("OutOfQuota"))], changes=declared
         ),
     }  # fmt: skip
 
