@@ -20,6 +20,7 @@ def sweep_through(here: Estate, run: Ran, patience_s: float) -> None:
     wait(lambda: list(here.state.list_blobs(kept)), "a checkpoint", patience_s)
     done = f"runs/{run.id}/trials/t000.json"
     wait(lambda: here.read_json(here.state, done), "the good trial's record", patience_s)
+    here.until(run, lambda report: "sweep sweep-e1 is Running: 1 of 3" in report["waiting_for"], patience_s)
     here.world.control.preempt_node(run.cluster_of(1))
     here.finish(run, patience_s)
     assert all(line["ended"] for line in node_bill(here, run.cluster_of(1)))
