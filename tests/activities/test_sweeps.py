@@ -15,7 +15,7 @@ from shared.domain.lease import Lease
 from shared.domain.sweep import SweepClosing, SweepQuery, SweepRequest, SweepSpec, SweepStep
 from shared.platforms import platforms
 from tests.activities.retrainings import Retrained
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, environment
 
 AML = platforms()["amlcompute"]
 ON_A_CLUSTER = {"platform": "amlcompute"}
@@ -57,6 +57,18 @@ def test_a_sweep_is_written_once_and_each_child_finds_its_trial_in_it(lease: Lea
     child = as_child(job, parse_sweep(job.sweep), environment)
     assert (child.trials[0].id, child.parameters, child.metric) == ("t002", {"rate": 0.5}, "auc")
     assert child.data.sha256 == retrained.data.manifest.sha256
+
+
+def test_without_a_workspace_frozen_data_are_no_asset_and_that_is_said(cloud: Cloud) -> None:
+    retrained = Retrained()
+    retrained.land(*DAYS)
+    with environment({"MUSTER_ML_WORKSPACE": ""}):
+        frozen = retrained.freeze()
+
+    assert frozen.asset == "" and "MUSTER_ML_WORKSPACE is not set" in frozen.note
+    assert retrained.freeze().asset.endswith(
+        f"/data/{retrained.model}-data/versions/{frozen.manifest.sha256[:16]}"
+    )
 
 
 def test_points_of_a_grid_are_known_before_and_another_cluster_draws_other_random_ones(lease: Lease) -> None:
@@ -101,7 +113,7 @@ def test_children_that_failed_without_a_word_are_put_on_record_once(cloud: Cloud
         3,
         0,
     )
-    record = ledger.read(f"runs/{retrained.run}/trials/t003.json")
+    record = ledger.read(f"runs/{retrained.run}/trials/t003.json") or {}
     assert record["status"] == "failed" and "status code 4" in record["reason"]
     assert 0 <= record["parameters"]["rate"] <= 1
     results = retrained.results()
