@@ -40,9 +40,13 @@ class Campaign:
         """Version 1 everywhere: there is nothing to go back to, so each waits for somebody's word, and is judged too."""
         for endpoint in endpoints:
             put_version(self.here, f"{endpoint}-model", "1", **FIRST.get(endpoint, {}))
-        runs = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
-        for run in runs.values():
-            calmly(partial(self._is_asking, run), f"{run.id} to ask")
+        asked = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
+        runs = {endpoint: asked[endpoint] for endpoint in sorted(asked, key=lambda each: each in FIRST)}
+        for endpoint, run in runs.items():
+            if (
+                endpoint not in FIRST
+            ):  # whose sizes are tried first: the others' approvers do not wait so long
+                calmly(partial(self._is_asking, run), f"{run.id} to ask")
         targets = [target_of(self.here.world, endpoint, FIRST_RATE) for endpoint in endpoints]
         with Load(targets, rows(), folder=self.folder / "first", environment=self.here.world.environment):
             for run in runs.values():
