@@ -37,6 +37,15 @@ def test_turns_of_one_instance_never_overlap_and_each_takes_only_what_it_saw(hub
     assert kinds_in(take(session, "orchestratorRequest")) == ["orchestratorStarted", "eventRaised"]
 
 
+def test_who_is_told_twice_to_suspend_is_told_once(hub: TaskHub) -> None:
+    session = hub.connect("w")
+    hub.start("o", instance_id="i")
+    session.complete_orchestrator(answer(take(session, "orchestratorRequest")))
+    hub.suspend("i")
+    hub.suspend("i")
+    assert kinds_in(take(session, "orchestratorRequest")) == ["orchestratorStarted", "executionSuspended"]
+
+
 def test_batches_of_one_entity_never_overlap(hub: TaskHub) -> None:
     session = hub.connect("w")
     hub.signal_entity("@e@1", "a")

@@ -75,7 +75,7 @@ ORDERS = (
         file=f"{_HUB}/management.py",
         old="            if instance.suspending == suspending:\n",
         new="            if False:\n",
-        tests=(_SUSPENDED,),
+        tests=(f"{_LATE}::test_who_is_told_twice_to_suspend_is_told_once",),
     ),
     Mutant(
         name="hub-suspended-gets-no-turn",
