@@ -43,9 +43,9 @@ class Campaign:
         asked = {endpoint: ask(self.here, endpoint, "1") for endpoint in endpoints}
         runs = {endpoint: asked[endpoint] for endpoint in sorted(asked, key=lambda each: each in FIRST)}
         for endpoint, run in runs.items():
-            if (
-                endpoint not in FIRST
-            ):  # whose sizes are tried first: the others' approvers do not wait so long
+            if endpoint in FIRST:  # sizes are tried first: the others' approvers do not wait so long
+                calmly(partial(self.deployments, endpoint), f"a candidate of {endpoint}")
+            else:
                 calmly(partial(self._is_asking, run), f"{run.id} to ask")
         targets = [target_of(self.here.world, endpoint, FIRST_RATE) for endpoint in endpoints]
         with Load(targets, rows(), folder=self.folder / "first", environment=self.here.world.environment):

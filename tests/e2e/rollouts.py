@@ -24,7 +24,9 @@ PROFILE = {
     "deadline": "PT12H",
 }  # fmt: skip
 PATIENT: dict[str, Any] = {"deed": "slow", "seconds": 0.2}
-FIRST: dict[str, dict[str, Any]] = {"sized": PATIENT}  # how the first version of an endpoint behaves, where not well and at once
+FIRST: dict[str, dict[str, Any]] = {  # how a first version behaves, where not well and at once
+    "sized": PATIENT
+}
 
 
 def declarations() -> list[Declaration]:
