@@ -28,7 +28,7 @@ serve: setup ## the same stack, kept up until Ctrl-C
 test: setup ## every test but test-deploy's, a file at a time on each of 3 processes (about 20 minutes on 2 cores); TESTS=folder for some
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(TESTS),--ignore=$(ROLLOUTS))
 
-test-deploy: setup ## fifteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)
+test-deploy: setup ## sixteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)
 	$(PY) -m pytest -s $(ROLLOUTS)
 
 test-thrice: setup ## every test three times, each with another hash seed: the same results
