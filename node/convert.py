@@ -13,21 +13,19 @@ import logging
 import os
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from node.checkpoints import open_plain
-from node.child import PACKAGE, Ended, clean_environment, close_own_memory, run_child
+from node.child import PACKAGE, Ended, clean_environment, run_child
 from node.convert_files import COMPARED, CONVERTED, MODEL, PREDICTED, SPECIFICATION
 from node.convert_job import ConvertJob, parse_convert_job
+from node.document import Document
 from node.errors import NodeError
 from node.fields import parse_json
 from node.frozen import fetch_items, write_json
-from node.job import Head
 from node.models import fetch_model
 from node.needs import provide
-from node.progress import Progress
 from node.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -42,31 +40,16 @@ _MODEL_MAX_BYTES = 2 * 1024**3  # what a protobuf may have
 _COMPARE_TIMEOUT_S = 3600.0
 
 
-def errand_of(raw: bytes, account_url: str) -> Conversion:
-    return Conversion(parse_convert_job(raw, account_url))
-
-
-@dataclass(frozen=True)
-class Conversion:
-    job: ConvertJob
-
-    @property
-    def head(self) -> Head:
-        return self.job.head
-
-    @property
-    def parts(self) -> tuple[int, int]:
-        return 1, 1
-
-    def carry_out(self, store: Store, progress: Progress, stop: threading.Event, work: Path) -> None:
-        """Leave the record, unless it is there. A model that cannot be converted has the reason in it."""
-        close_own_memory()
-        container, blob = self.head.state_container, self.head.path("conversion.json")
-        if blob not in store.names(container, blob):
-            record = _Attempt(self.job, store, stop, work).record()
-            store.create(container, blob, json.dumps(record).encode(), content_type="application/json")
-        found = json.loads(store.read(container, blob, max_bytes=_DOCUMENT_MAX_BYTES * 2))
-        progress.part_done("conversion", good=True, rows=int(found["rows"]))
+def errand_of(raw: bytes, account_url: str) -> Document:
+    """The record of a conversion. A model that cannot be converted has the reason in it."""
+    job = parse_convert_job(raw, account_url)
+    return Document(
+        job.head,
+        "conversion",
+        job.head.path("conversion.json"),
+        lambda store, stop, work: json.dumps(_Attempt(job, store, stop, work).record()).encode(),
+        lambda found: int(found["rows"]),
+    )
 
 
 class _Attempt:

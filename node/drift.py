@@ -7,17 +7,16 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.child import close_own_memory, run_ours
+from node.child import run_ours
+from node.document import Document
 from node.errors import JobSpecError, NodeError
 from node.fields import a_list, between, full_list, short_text
 from node.frozen import fetch_items, items_of
 from node.job import Head, Item, parse_head
-from node.progress import Progress
 from node.storage import Store
 
 SCHEMA = "muster.drift-job/1"
 UNUSABLE = 3  # the exit code of drift_child.py for data that cannot be compared
-_RESULT_MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,49 +44,34 @@ def parse_drift_job(raw: bytes, account_url: str) -> DriftJob:
     )
 
 
-def errand_of(raw: bytes, account_url: str) -> Drift:
-    return Drift(parse_drift_job(raw, account_url))
+def errand_of(raw: bytes, account_url: str) -> Document:
+    job = parse_drift_job(raw, account_url)
+    return Document(
+        job.head,
+        "drift",
+        job.head.path("drift.json"),
+        lambda store, stop, work: _measured(job, store, stop, work),
+        lambda found: max((int(one["rows_target"]) for one in found["features"]), default=0),
+    )
 
 
-@dataclass(frozen=True)
-class Drift:
-    job: DriftJob
-
-    @property
-    def head(self) -> Head:
-        return self.job.head
-
-    @property
-    def parts(self) -> tuple[int, int]:
-        return 1, 1
-
-    def carry_out(self, store: Store, progress: Progress, stop: threading.Event, work: Path) -> None:
-        """Leave the result, unless it is there. Raises JobSpecError where the data cannot be compared."""
-        close_own_memory()
-        container, blob = self.head.state_container, self.head.path("drift.json")
-        if blob not in store.names(container, blob):
-            document = self._measured(store, stop, work)
-            store.create(container, blob, document, content_type="application/json")
-        found = json.loads(store.read(container, blob, max_bytes=_RESULT_MAX_BYTES))
-        rows = max((int(one["rows_target"]) for one in found["features"]), default=0)
-        progress.part_done("drift", good=True, rows=rows)
-
-    def _measured(self, store: Store, stop: threading.Event, work: Path) -> bytes:
-        folders = {"reference": work / "reference", "target": work / "target"}
-        for folder, items in zip(folders.values(), (self.job.reference, self.job.target), strict=True):
-            folder.mkdir()
-            fetch_items(store, items, folder, stop)
-        out = work / "out"
-        out.mkdir()
-        given, result = work / "measure.json", out / "drift.json"
-        features = list(self.job.features) if self.job.features is not None else None
-        told = {name: str(folder) for name, folder in folders.items()}
-        given.write_text(json.dumps({**told, "features": features}))
-        ended = run_ours(
-            "node.drift_child", str(given), str(result), writable=out, stop=stop, timeout_s=self.job.timeout_s
-        )
-        if ended.code == UNUSABLE:
-            raise JobSpecError(ended.words)  # no other machine would make more of these data
-        if ended.code != 0:
-            raise NodeError(f"drift was not measured: {ended.words}")
-        return result.read_bytes()
+def _measured(job: DriftJob, store: Store, stop: threading.Event, work: Path) -> bytes:
+    """Raises JobSpecError where the data cannot be compared."""
+    folders = {"reference": work / "reference", "target": work / "target"}
+    for folder, items in zip(folders.values(), (job.reference, job.target), strict=True):
+        folder.mkdir()
+        fetch_items(store, items, folder, stop)
+    out = work / "out"
+    out.mkdir()
+    given, result = work / "measure.json", out / "drift.json"
+    features = list(job.features) if job.features is not None else None
+    told = {name: str(folder) for name, folder in folders.items()}
+    given.write_text(json.dumps({**told, "features": features}))
+    ended = run_ours(
+        "node.drift_child", str(given), str(result), writable=out, stop=stop, timeout_s=job.timeout_s
+    )
+    if ended.code == UNUSABLE:
+        raise JobSpecError(ended.words)  # no other machine would make more of these data
+    if ended.code != 0:
+        raise NodeError(f"drift was not measured: {ended.words}")
+    return result.read_bytes()

@@ -13,12 +13,12 @@ import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from node.checkpoints import open_plain
-from node.child import close_own_memory, run_ours
+from node.child import run_ours
+from node.document import Document
 from node.errors import ModelLoadError, NodeError
 from node.evaluate_job import EvaluateJob, Judged, parse_evaluate_job
 from node.evaluation_files import (
@@ -31,42 +31,25 @@ from node.evaluation_files import (
     predictions_of,
 )
 from node.frozen import fetch_items, read_frozen
-from node.job import Head, Item
+from node.job import Item
 from node.models import CARD, CARD_MAX_BYTES, ModelCard, parse_card
-from node.progress import Progress
 from node.storage import NotThere, Store
 
 logger = logging.getLogger(__name__)
 _STEP_TIMEOUT_S = 4 * 3600.0
-_DOCUMENT_MAX_BYTES = 64 * 1024 * 1024
 _DOUBLE = 8
 
 
-def errand_of(raw: bytes, account_url: str) -> Evaluation:
-    return Evaluation(parse_evaluate_job(raw, account_url))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    job: EvaluateJob
-
-    @property
-    def head(self) -> Head:
-        return self.job.head
-
-    @property
-    def parts(self) -> tuple[int, int]:
-        return 1, 1
-
-    def carry_out(self, store: Store, progress: Progress, stop: threading.Event, work: Path) -> None:
-        """Leave runs/<run>/evaluation.json, unless it is there. A model that fails has its reason in it."""
-        close_own_memory()
-        container, blob = self.head.state_container, self.head.path("evaluation.json")
-        if blob not in store.names(container, blob):
-            document = _Attempt(self.job, store, stop, work).document()
-            store.create(container, blob, document, content_type="application/json")
-        found = json.loads(store.read(container, blob, max_bytes=_DOCUMENT_MAX_BYTES))
-        progress.part_done("evaluation", good=True, rows=int(found["rows"]))
+def errand_of(raw: bytes, account_url: str) -> Document:
+    """The evaluation. A model that fails has its reason in it."""
+    job = parse_evaluate_job(raw, account_url)
+    return Document(
+        job.head,
+        "evaluation",
+        job.head.path("evaluation.json"),
+        lambda store, stop, work: _Attempt(job, store, stop, work).document(),
+        lambda found: int(found["rows"]),
+    )
 
 
 class _Attempt:

@@ -13,20 +13,18 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from node.checkpoints import open_plain
-from node.child import close_own_memory, run_ours
+from node.child import run_ours
+from node.document import Document
 from node.errors import ModelLoadError, NodeError
 from node.evaluate_job import ROLES, Judged
 from node.evaluation import fetch_judged
 from node.evaluation_files import COMPARISON, PREDICTED, PREPARED, predictions_of
 from node.frozen import fetch_items, read_frozen
-from node.job import Head
 from node.models import ModelCard
-from node.progress import Progress
 from node.storage import Store
 from node.unit_files import CASES, FAULT, FAULT_CHARS, FOUND, write_todo
 from node.unit_job import Unit, UnitsJob, parse_units_job
@@ -34,39 +32,23 @@ from node.units import RESULT, SPECIFICATION
 
 SCHEMA = "muster.unit-evaluations/1"
 _STEP_TIMEOUT_S = 4 * 3600.0
-_MAX_BYTES = 64 * 1024 * 1024
 _START_S = 120.0  # what a child may take beside its models' own time
 _FETCHES = 8
 _DOUBLE = 8
 
 
-def errand_of(raw: bytes, account_url: str) -> UnitEvaluation:
-    return UnitEvaluation(parse_units_job(raw, account_url))
-
-
-@dataclass(frozen=True)
-class UnitEvaluation:
-    job: UnitsJob
-
-    @property
-    def head(self) -> Head:
-        return self.job.head
-
-    @property
-    def parts(self) -> tuple[int, int]:
-        return 1, 1
-
-    def carry_out(self, store: Store, progress: Progress, stop: threading.Event, work: Path) -> None:
-        """Leave runs/<run>/units/evaluations/<chunk>.json, unless it is there. What fails has its reason in it."""
-        close_own_memory()
-        container = self.head.state_container
-        blob = self.head.path("units", "evaluations", f"{self.job.chunk:05d}.json")
-        if blob not in store.names(container, blob):
-            document = json.dumps(_Attempt(self.job, store, stop, work).document(), sort_keys=True).encode()
-            store.create(container, blob, document, content_type="application/json")
-        found = json.loads(store.read(container, blob, max_bytes=_MAX_BYTES))
-        rows = sum(int(unit["evaluation"]["rows"]) for unit in found["units"])
-        progress.part_done("evaluation", good=True, rows=rows)
+def errand_of(raw: bytes, account_url: str) -> Document:
+    """The evaluations of the job's units. What fails has its reason in it."""
+    job = parse_units_job(raw, account_url)
+    return Document(
+        job.head,
+        "evaluation",
+        job.head.path("units", "evaluations", f"{job.chunk:05d}.json"),
+        lambda store, stop, work: json.dumps(
+            _Attempt(job, store, stop, work).document(), sort_keys=True
+        ).encode(),
+        lambda found: sum(int(unit["evaluation"]["rows"]) for unit in found["units"]),
+    )
 
 
 class _Attempt:
