@@ -198,10 +198,27 @@ ML_JOBS: tuple[Row, ...] = (
         ("step:job.parent_start", "step:job.child_moved"),
     ),
     (
-        "a trial's metrics are read from outputs/metrics.json and its log",
-        "assumed",
-        "Azure ML has MLflow for that",
+        "a run reports its metrics to MLflow's REST API, with what its environment says and a token of its own",
+        "doc",
+        "mlflow.org REST API: runs/log-metric, runs/log-batch, runs/get, metrics/get-history",
+        ("error:INVALID_PARAMETER_VALUE",),
     ),
+    (
+        "such a token is good for its own run and while that runs",
+        "assumed",
+        "here it is a random text, where Azure ML has a JSON Web Token",
+    ),
+    (
+        "bandit, median stopping and truncation selection end trials early, by the metrics reported so far",
+        "doc",
+        f"{_TUNE}: early termination",
+    ),
+    (
+        "Bayesian sampling draws near the best points so far",
+        "assumed",
+        "Azure ML does not say how it samples",
+    ),
+    ("numbers in outputs/metrics.json and `metric:` lines of a trial's log count too", "assumed", ""),
     ("a sweep fails if none of its trials completed", "assumed", ""),
     (
         "a step begins when those whose outputs it reads have completed",

@@ -23,6 +23,7 @@ from node import (
     agent,
     checkpoints,
     child,
+    document,
     evaluation,
     frozen,
     progress,
@@ -97,8 +98,7 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
             for each in (frozen, training, evaluation, unit_evaluation)
         ),
         mock.patch.object(training, "close_own_memory", lambda: None),
-        mock.patch.object(evaluation, "close_own_memory", lambda: None),
-        mock.patch.object(unit_evaluation, "close_own_memory", lambda: None),
+        mock.patch.object(document, "close_own_memory", lambda: None),
         mock.patch.object(trial, "run_child", _train),
         mock.patch.object(trial, "Mirror", _Mirror),
         mock.patch.object(child, "run_child", _run_ours),

@@ -34,13 +34,18 @@ class Rig:
     """`with Rig() as rig: machine = rig.run(scenario, plan)`. Not for two at once in one process."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
         self._machine: Machine | None = None
         self._alone: Cloud | None = None
         self.last: Machine | None = None  # also when it did not come to rest
 
     def __enter__(self) -> Rig:
-        self._place = self._stack.enter_context(folder())
+        with ExitStack() as stack:  # what fails half-way leaves nothing of itself to the tests after it
+            self._furnish(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _furnish(self, stack: ExitStack) -> None:
+        self._place = stack.enter_context(folder())
         self._workloads = self._place / "workloads"
         self._workloads.mkdir()
         environment = {
@@ -52,14 +57,13 @@ class Rig:
             "TMPDIR": str(self._place),
             "WEBSITE_AUTH_ENABLED": "True",  # users are people whom the platform vouches for
         }
-        self._stack.enter_context(mock.patch.dict(os.environ, environment))
-        self._stack.callback(forget)
+        stack.enter_context(mock.patch.dict(os.environ, environment))
+        stack.callback(forget)
         forget()
-        self._stack.enter_context(answering(self._exchange, self._sleep))
-        self._stack.enter_context(agents.in_process(self._now))
-        self._stack.enter_context(probed_in_turn(lambda: self._now().timestamp()))
-        self._stack.enter_context(_cheap())
-        return self
+        stack.enter_context(answering(self._exchange, self._sleep))
+        stack.enter_context(agents.in_process(self._now))
+        stack.enter_context(probed_in_turn(lambda: self._now().timestamp()))
+        stack.enter_context(_cheap())
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
