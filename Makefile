@@ -5,8 +5,9 @@ PY := .venv/bin/python
 UV := .build/tools/bin/uv
 STATE := .muster
 ROLLOUTS := tests/e2e/test_deploy.py
+RETRAININGS := tests/e2e/test_retrain.py
 
-.PHONY: help setup run run-retrain run-deploy serve test test-deploy test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain run-deploy serve test test-retrain test-deploy test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,8 +26,11 @@ run-deploy: setup ## the deployment to AKS under load: a first, a better and a b
 serve: setup ## the same stack, kept up until Ctrl-C
 	@$(PY) -m localdev.demo serve
 
-test: setup ## every test but test-deploy's, a file at a time on each of 3 processes (about 20 minutes on 2 cores); TESTS=folder for some
-	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(TESTS),--ignore=$(ROLLOUTS))
+test: setup ## every test but the two below, a file at a time on each of 3 processes (under 20 minutes on 2 cores); TESTS=folder for some
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(TESTS),--ignore=$(ROLLOUTS) --ignore=$(RETRAININGS))
+
+test-retrain: setup ## retrainings in a world of processes: the bad days, a sweep, a model per unit (5 minutes)
+	$(PY) -m pytest $(RETRAININGS)
 
 test-deploy: setup ## sixteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)
 	$(PY) -m pytest -s $(ROLLOUTS)
