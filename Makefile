@@ -29,7 +29,7 @@ serve: setup ## the same stack, kept up until Ctrl-C
 test: setup ## every test but the two below, a file at a time on each of 3 processes (under 20 minutes on 2 cores); TESTS=folder for some
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(or $(TESTS),--ignore=$(ROLLOUTS) --ignore=$(RETRAININGS))
 
-test-retrain: setup ## retrainings in a world of processes: the bad days, a sweep, a model per unit (5 minutes)
+test-retrain: setup ## retrainings in a world of processes: the bad days, a sweep, a model per unit (7 minutes)
 	$(PY) -m pytest $(RETRAININGS)
 
 test-deploy: setup ## sixteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)

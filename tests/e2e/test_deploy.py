@@ -269,7 +269,8 @@ def test_traffic_that_cannot_be_taken_back_freezes_the_endpoint_until_a_person_h
     )
     calmly(lambda: record(here, "frozen")["holder"] is None, "the endpoint to be free")
     assert not record(here, "frozen")["frozen"]
-    assert violations(here) == []
+    # Green's time was over while the endpoint was frozen, which upkeep leaves alone: it goes at the next pass.
+    calmly(lambda: violations(here) == [], "the endpoint to be at rest")
 
 
 def test_within_its_hold_the_model_before_comes_back_at_a_word(campaign: Campaign, here: Estate) -> None:
