@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,13 +144,7 @@ class AmlCompute:
 
         A job's name is for ever: one that is there was submitted by an earlier call, whatever has become of it.
         """
-        self._check_takes_jobs(lease, job.id)
-        name = ml_jobs.job_name(lease, job.id)
-        sent = ml_jobs.get_job(name)
-        if sent.is_missing:
-            sent = _put(lease, job, name)
-        _check_runs_here(sent, lease, name)
-        return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
+        return self._submit(lease, job.id, lambda: _body(lease, job))
 
     def observe_job(self, lease: Lease, job_id: str) -> JobLook:
         """One look; another at the details of a run that failed, and at the cluster of a job that is not over by itself.
@@ -171,26 +165,14 @@ class AmlCompute:
             look = ml_jobs.explained(look, ml_jobs.read_run(seen.body))
             if look.exit_code is not None:
                 return look
-        cluster = ml_clusters.get_cluster(cluster_name(lease))
-        if cluster.is_missing or not _is_ours(cluster, lease):
-            return look.model_copy(update={"machine_lost": True, "message": "the cluster is gone"})
-        state = cluster_of(cluster.body, lease, poll_after_s).state
-        if state not in _USABLE:
-            return look.model_copy(update={"machine_lost": True, "message": f"the cluster is {state}"})
-        if look.state is JobState.PENDING:
-            why = ": ".join(filter(None, ml_clusters.failure_of(cluster.body)))
-            return look.model_copy(update={"message": why})
+        is_lost, why = _cluster_told(lease)
+        if is_lost or look.state is JobState.PENDING:
+            return look.model_copy(update={"machine_lost": is_lost, "message": why})
         return look
 
     def submit_sweep(self, lease: Lease, sweep: SweepSpec) -> Operation:
         """Submit one sweep job whose trials run the agent. Raises as `submit_job`; PlatformError for a search refused."""
-        self._check_takes_jobs(lease, sweep.id)
-        name = ml_jobs.job_name(lease, sweep.id)
-        sent = ml_jobs.get_job(name)
-        if sent.is_missing:
-            sent = _put_sweep(lease, sweep, name)
-        _check_runs_here(sent, lease, name)
-        return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
+        return self._submit(lease, sweep.id, lambda: _sweep_body(lease, sweep))
 
     def observe_sweep(self, lease: Lease, sweep: str) -> SweepLook:
         """One look at the sweep, at its children, and at the cluster of one that is not over."""
@@ -208,15 +190,8 @@ class AmlCompute:
                 else ml_jobs.explained(JobLook(state=JobState.FAILED), ml_jobs.read_run(seen.body)).message
             )
             return look.model_copy(update={"message": why})
-        cluster = ml_clusters.get_cluster(cluster_name(lease))
-        if cluster.is_missing or not _is_ours(cluster, lease):
-            return look.model_copy(update={"machine_lost": True, "message": "the cluster is gone"})
-        state = cluster_of(cluster.body, lease, poll_after_s).state
-        if state not in _USABLE:
-            return look.model_copy(update={"machine_lost": True, "message": f"the cluster is {state}"})
-        return look.model_copy(
-            update={"message": ": ".join(filter(None, ml_clusters.failure_of(cluster.body)))}
-        )
+        is_lost, why = _cluster_told(lease)
+        return look.model_copy(update={"machine_lost": is_lost, "message": why})
 
     def list_unfinished(self, lease: Lease, sweep: str) -> tuple[SweepChild, ...]:
         """Two requests, and one for each page of children."""
@@ -256,6 +231,15 @@ class AmlCompute:
                 retry_after_s=5.0,
             )
 
+    def _submit(self, lease: Lease, job: str, body: Callable[[], Mapping[str, Any]]) -> Operation:
+        self._check_takes_jobs(lease, job)
+        name = ml_jobs.job_name(lease, job)
+        sent = ml_jobs.get_job(name)
+        if sent.is_missing:
+            sent = _send(lease, job, name, body())
+        _check_runs_here(sent, lease, name)
+        return Operation(poll_after_s=sent.poll_after_s(JOB_POLL_S))
+
     def _check_takes_jobs(self, lease: Lease, job: str) -> None:
         seen = ml_clusters.get_cluster(cluster_name(lease))
         usable = not seen.is_missing and _is_ours(seen, lease)
@@ -277,8 +261,19 @@ def _check_runs_here(sent: Answer, lease: Lease, name: str) -> None:
         raise ConflictError(f"job {name} exists and is not this lease's; it was left alone", code="NotOurs")
 
 
-def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
-    body = ml_jobs.job_body(
+def _cluster_told(lease: Lease) -> tuple[bool, str]:
+    """Whether the lease's cluster can run nothing any more, and what it says: what is wrong, or what it lacks."""
+    cluster = ml_clusters.get_cluster(cluster_name(lease))
+    if cluster.is_missing or not _is_ours(cluster, lease):
+        return True, "the cluster is gone"
+    state = cluster_of(cluster.body, lease, JOB_POLL_S).state
+    if state not in _USABLE:
+        return True, f"the cluster is {state}"
+    return False, ": ".join(filter(None, ml_clusters.failure_of(cluster.body)))
+
+
+def _body(lease: Lease, job: JobRequest) -> dict[str, Any]:
+    return ml_jobs.job_body(
         lease,
         settings(),
         job=job.id,
@@ -287,12 +282,11 @@ def _put(lease: Lease, job: JobRequest, name: str) -> Answer:
         timeout_s=job.timeout_s,
         data_asset=job.data_asset,
     )
-    return _send(lease, job.id, name, body)
 
 
-def _put_sweep(lease: Lease, sweep: SweepSpec, name: str) -> Answer:
+def _sweep_body(lease: Lease, sweep: SweepSpec) -> dict[str, Any]:
     search = json.loads(blob.read(sweep.search.container, sweep.search.blob))
-    body = ml_sweeps.sweep_body(
+    return ml_sweeps.sweep_body(
         lease,
         settings(),
         sweep=sweep.id,
@@ -301,7 +295,6 @@ def _put_sweep(lease: Lease, sweep: SweepSpec, name: str) -> Answer:
         environment=_environment(sweep.agent, sweep.job),
         data_asset=sweep.data_asset,
     )
-    return _send(lease, sweep.id, name, body)
 
 
 def _environment(code: BlobRef, job: BlobRef) -> dict[str, str]:

@@ -57,8 +57,8 @@ MUTANTS = (
     Mutant(
         name="cluster-job-is-submitted-once",
         file=_PLATFORM,
-        old="        if sent.is_missing:\n            sent = _put(",
-        new="        if True:\n            sent = _put(",
+        old="        if sent.is_missing:\n            sent = _send(",
+        new="        if True:\n            sent = _send(",
         tests=(f"{_AML}::test_a_lost_answer_is_unknown_and_the_next_try_makes_nothing_twice",),
     ),
     Mutant(

@@ -13,8 +13,8 @@ MUTANTS = (
     Mutant(
         name="a-sweep-is-submitted-once",
         file=_PLATFORM,
-        old="        if sent.is_missing:\n            sent = _put_sweep(",
-        new="        if True:\n            sent = _put_sweep(",
+        old="        if sent.is_missing:\n            sent = _send(",
+        new="        if True:\n            sent = _send(",
         tests=(f"{_PLATFORMS}::test_a_sweep_submitted_twice_is_one_that_carries_its_lease_and_its_limits",),
     ),
     Mutant(
