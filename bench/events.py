@@ -104,7 +104,7 @@ def storm(deliveries: Deliveries, total: int) -> tuple[Counter[str], set[str], f
         assert not any(answers), next(a for a in answers if a)
     rate = total / (time.perf_counter() - began)
     wanted = {key_of(fact) for fact in facts}
-    paths = [found.name for found in blob.list_blobs("muster", "events/2")]
+    paths = [found.name for found in blob.list_blobs("muster", "events/")]
     on_record = {path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths}
     return Counter(deliveries.considered()), on_record & wanted, rate
 

@@ -1,7 +1,7 @@
 """The ledger of events, and what was decided about them.
 
-events/{yyyymmdd}/{key}.json   a fact, once, under the day on which it happened: a copy that comes days later finds it
-events/open/{key}.json         the marker of a fact that is on record and about which not everything is decided
+events/open/{key}.json         a fact about which not everything is decided
+events/{yyyymmdd}/{key}.json   any other, once, under the day on which it happened: a copy that comes days later finds it
 events/refused|unknown/...     what was not taken: one record per delivery of its own, so that counting them is exact
 retraining/{workload}.json     what a workload's retrainings came to; moved with If-Match
 decisions/{workload}/{key}.json
@@ -10,12 +10,14 @@ decisions/{workload}/{key}.json
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from shared.azure import blob, ledger
 from shared.config import settings
-from shared.domain.errors import NotFoundError
 from shared.domain.ml_events import Ignored, MlEvent
 from shared.domain.retrain_decision import Decision, TriggerState
 
@@ -27,23 +29,31 @@ _RECONCILED = "events/reconciled.json"
 def record(event: MlEvent, *, origin: str, to_consider: bool) -> bool:
     """Put a fact on record. True for the one caller who did; then the fact is safe, whatever becomes of this process.
 
-    The marker first: at no moment is a fact on record that is to be considered and would be forgotten.
+    One write does it, so that at no moment a fact is on record that is to be considered and would be forgotten.
     """
     path = _path(event.occurred, event.key)
-    try:
-        _find(settings().state_container, path)
+    known = _known(settings().state_container, path)
+    if known.is_set():
         return False
-    except NotFoundError:
-        pass
-    if to_consider:
-        ledger.claim(_OPEN + f"{event.key}.json", {"path": path})
-    return ledger.claim(path, {"event": event.model_dump(mode="json"), "origin": origin})
+    entry = {"event": event.model_dump(mode="json"), "origin": origin}
+    is_new = _record_open(event.key, path, entry) if to_consider else ledger.claim(path, entry)
+    known.set()
+    return is_new
 
 
 @lru_cache(maxsize=10_000)
-def _find(container: str, path: str) -> None:
-    """Raises NotFoundError, which is not remembered. What is found is: a record is for ever, copies come in storms."""
-    blob.head(container, path)
+def _known(container: str, path: str) -> threading.Event:
+    """Set once this process knows that a fact is on record. It is for ever, and copies come in storms."""
+    return threading.Event()
+
+
+def _record_open(key: str, path: str, entry: dict[str, Any]) -> bool:
+    if not ledger.claim(_open_path(key), entry):
+        return False
+    if ledger.exists(path):  # it was considered, and this is a copy of it
+        ledger.delete(_open_path(key))
+        return False
+    return True
 
 
 def record_refused(found: MlEvent | Ignored, *, why: str) -> None:
@@ -57,27 +67,24 @@ def count_refused(why: str) -> int:
 
 
 def unconsidered() -> list[MlEvent]:
-    """Facts on record about which not everything is decided.
-
-    A marker without a fact was never acknowledged: it comes again.
-    """
-    found = []
-    for path in ledger.list_paths(_OPEN):
-        marker = ledger.read(path)
-        entry = ledger.read(marker["path"]) if marker else None
-        if entry is not None:
-            found.append(MlEvent.model_validate(entry["event"]))
-    return found
+    """Facts on record about which not everything is decided."""
+    entries = [ledger.read(path) for path in ledger.list_paths(_OPEN)]
+    return [MlEvent.model_validate(entry["event"]) for entry in entries if entry]
 
 
 def set_considered(key: str) -> None:
-    """Everything is decided about a fact: nobody need consider it again."""
-    ledger.delete(f"{_OPEN}{key}.json")
+    """Everything is decided about a fact: nobody need consider it again. At no moment it is in neither place."""
+    entry = ledger.read(_open_path(key))
+    if entry is None:
+        return
+    ledger.claim(_path(MlEvent.model_validate(entry["event"]).occurred, key), entry)
+    ledger.delete(_open_path(key))
 
 
-def keys_of(day: datetime) -> set[str]:
-    """The keys of all facts of a day (UTC)."""
-    paths = ledger.list_paths(f"events/{day:%Y%m%d}/")
+def keys_of(days: Iterable[datetime]) -> set[str]:
+    """The keys of all facts of these days (UTC), and of all that are open, whatever their day."""
+    prefixes = [_OPEN, *(f"events/{day:%Y%m%d}/" for day in days)]  # in the order in which a fact moves
+    paths = (path for prefix in prefixes for path in ledger.list_paths(prefix))
     return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths}
 
 
@@ -122,6 +129,10 @@ def write_reconciled(through: datetime, etag: str) -> None:
     """Unless another pass was faster: then its word stands."""
     data = ledger.encode({"through": through.isoformat()})
     blob.write_if_match(settings().state_container, _RECONCILED, data, etag=etag)
+
+
+def _open_path(key: str) -> str:
+    return f"{_OPEN}{key}.json"
 
 
 def _path(day: datetime, key: str) -> str:

@@ -42,9 +42,8 @@ async def reconcile(client: Any, now: datetime) -> list[Taken]:
 
 
 def _missing(since: datetime, now: datetime) -> list[MlEvent]:
-    """Facts since then that are under no day of the ledger."""
-    first = since - timedelta(days=1)
-    known = {key for day in _days(first, now + timedelta(days=1)) for key in event_ledger.keys_of(day)}
+    """Facts since then that are not in the ledger."""
+    known = event_ledger.keys_of(_days(since - timedelta(days=1), now + timedelta(days=1)))
     found = (normalise(raw) for raw in ml_changes.events_since(since))
     return list({e.key: e for e in found if isinstance(e, MlEvent) and e.key not in known}.values())
 

@@ -14,6 +14,7 @@ from tests.events.deliveries import (
     AT,
     ML,
     Deliveries,
+    Event,
     as_cloud_event,
     breach,
     dataset_drift,
@@ -32,14 +33,27 @@ BATCH = 1_000
 
 def on_record() -> set[str]:
     paths = [found.name for found in blob.list_blobs("muster", "events/")]
-    return {path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths if path.split("/")[1].isdigit()}
+    not_taken = ("refused", "unknown")
+    return {
+        path.rsplit("/", 1)[-1].removesuffix(".json") for path in paths if path.split("/")[1] not in not_taken
+    }
 
 
-def test_a_drift_is_on_record_under_its_own_day_and_considered(deliveries: Deliveries) -> None:
+def places(raw: Event) -> list[str]:
+    """Where the ledger has the fact."""
+    paths = [found.name for found in blob.list_blobs("muster", "events/")]
+    return [path.split("/")[1] for path in paths if path.endswith(f"/{key_of(raw)}.json")]
+
+
+def test_a_drift_is_on_record_and_considered_and_then_under_its_own_day(deliveries: Deliveries) -> None:
     raw = breach("first", at=AT - timedelta(hours=3))
     assert deliveries.send(raw) == [None]
-    assert blob.exists("muster", f"events/20260228/{key_of(raw)}.json")
+    assert places(raw) == ["open"]
     assert deliveries.considered() == [key_of(raw)]
+    event_ledger.set_considered(key_of(raw))
+    event_ledger.set_considered(key_of(raw))
+    assert places(raw) == ["20260228"]
+    deliveries.send(breach("second"))
     deliveries.tick()
     assert deliveries.starts.count("consider_event") == len(deliveries.considered()), "it is being considered"
 
@@ -60,10 +74,18 @@ def test_one_fact_in_any_schema_and_casing_is_considered_once(deliveries: Delive
     assert deliveries.starts == ["consider_event"]
 
 
-def test_a_copy_that_comes_a_day_later_finds_the_fact(deliveries: Deliveries) -> None:
-    deliveries.send(breach("late"))
-    deliveries.send(breach("late"))
+@pytest.mark.parametrize("is_considered", [True, False])
+def test_a_copy_that_comes_a_day_later_finds_the_fact(deliveries: Deliveries, is_considered: bool) -> None:
+    """In another process, which remembers nothing of the first."""
+    raw = breach(f"late-{is_considered}")
+    deliveries.send(raw)
+    if is_considered:
+        event_ledger.set_considered(key_of(raw))
+    where = places(raw)
+    forget()
+    assert deliveries.send(raw, as_cloud_event(raw)) == [None, None]
     assert len(deliveries.starts) == 1
+    assert places(raw) == where
 
 
 def test_ten_thousand_deliveries_of_a_hundred_facts_are_a_hundred_considerations(
@@ -168,13 +190,15 @@ def test_what_could_not_be_considered_is_tried_again_until_it_is(
     assert found is not None and found.status is Status.TERMINATED
 
 
-def test_a_marker_without_a_fact_starts_nothing(deliveries: Deliveries) -> None:
-    """The crash came before the record: nothing was acknowledged, so it is delivered again."""
-    raw = breach("never-recorded")
-    blob.create_only("muster", f"events/open/{key_of(raw)}.json", b'{"path": "events/20260301/absent.json"}')
-    deliveries.tick()
-    assert key_of(raw) not in deliveries.considered()
-    blob.delete("muster", f"events/open/{key_of(raw)}.json")
+def test_a_crash_while_a_considered_fact_is_put_under_its_day_loses_nothing(deliveries: Deliveries) -> None:
+    raw = breach("moved")
+    deliveries.send(raw)
+    entry = blob.read("muster", f"events/open/{key_of(raw)}.json")
+    event_ledger.set_considered(key_of(raw))
+    blob.create_only("muster", f"events/open/{key_of(raw)}.json", entry)
+    assert key_of(raw) in {each.key for each in event_ledger.unconsidered()}
+    event_ledger.set_considered(key_of(raw))
+    assert places(raw) == ["20260301"]
 
 
 def test_what_cannot_be_put_on_record_is_not_acknowledged(deliveries: Deliveries, cloud: Cloud) -> None:

@@ -11,11 +11,32 @@ _CASES = f"{_RULES}::test_the_rule_that_decides_says_so_last"
 
 INTAKE = (
     Mutant(
-        name="event-marker-before-record",
+        name="event-open-until-considered",
         file="shared/azure/event_ledger.py",
-        old='        ledger.claim(_OPEN + f"{event.key}.json", {"path": path})\n',
-        new="        pass\n",
+        old="    is_new = _record_open(event.key, path, entry) if to_consider else ledger.claim(path, entry)\n",
+        new="    is_new = ledger.claim(path, entry)\n",
         tests=(f"{_INTAKE}::test_a_crash_between_record_and_start_is_made_good_by_the_next_tick",),
+    ),
+    Mutant(
+        name="copy-of-a-considered-event",
+        file="shared/azure/event_ledger.py",
+        old="    if ledger.exists(path):  # it was considered",
+        new="    if False:  # it was considered",
+        tests=(f"{_INTAKE}::test_a_copy_that_comes_a_day_later_finds_the_fact",),
+    ),
+    Mutant(
+        name="considered-event-stays-on-record",
+        file="shared/azure/event_ledger.py",
+        old='    ledger.claim(_path(MlEvent.model_validate(entry["event"]).occurred, key), entry)\n',
+        new="",
+        tests=(f"{_INTAKE}::test_a_drift_is_on_record_and_considered_and_then_under_its_own_day",),
+    ),
+    Mutant(
+        name="open-events-are-known",
+        file="shared/azure/event_ledger.py",
+        old="    prefixes = [_OPEN, *(",
+        new="    prefixes = [*(",
+        tests=(f"{_RECONCILE}::test_what_came_is_not_taken_twice",),
     ),
     Mutant(
         name="event-of-another-workspace",
