@@ -2,8 +2,9 @@
 
 Acknowledgement: real HTTP to the local runner's Event Grid webhook, with the deployed app in a process of its own and
 real Azurite behind the simulator's proxy; one fresh fact after the other, from the request to the 202. The ledger write
-lies in between. What considers a drift is started right after: one a second shows the acknowledgement, five a second
-what the considerations of those before add to it, which run in the same process here. Target: p99 below 50 ms.
+and, for a drift, the start of what considers it lie in between: one a second shows the acknowledgement, five a second
+what the considerations of those before add to it, which run in the same process here. The minute's timers fire as they
+do for a user. Target: p99 below 50 ms.
 
 Once: 1,000 facts in 100,000 deliveries, doubled, disordered, up to a day late, in both schemas and casings, some at one
 moment; the app's own trigger function in this process, its real ledger in Azurite, a real task hub. After each 5,000 the
@@ -14,6 +15,7 @@ fact on record.
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import json
 import random
@@ -42,6 +44,16 @@ WARM_UP = 50
 TARGET_MS = 50.0
 FACTS = 1_000
 BATCH = 5_000
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection in this process, which is the client and Azure: neither is what is measured."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager
@@ -114,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--deliveries", type=int, default=100_000)
     options = parser.parse_args(arguments)
     good = True
-    with tempfile.TemporaryDirectory() as folder, app(Path(folder)) as world:
+    with tempfile.TemporaryDirectory() as folder, app(Path(folder)) as world, uncollected():
         for name, times in acknowledgements(world).items():
             p99 = statistics.quantiles(times, n=100)[98]
             good &= p99 < TARGET_MS

@@ -17,7 +17,6 @@ from shared.durable.client import Orchestrations
 from shared.triggers import model_events
 
 logger = logging.getLogger(__name__)
-_starting: set[asyncio.Task[None]] = set()  # an event loop holds its tasks by weak references alone
 
 
 class Taken(StrEnum):
@@ -34,15 +33,16 @@ class Taken(StrEnum):
 async def deliver(event: Any, client: Any) -> Taken:
     """One event as the Functions SDK hands it over. Raises what kept it off the record.
 
-    Returning acknowledges it, so what decides about it is started right after, not before: a process that dies in
-    between leaves it open, and the next tick has it considered.
+    Returning acknowledges it. What decides about it is started before, since the SDK closes the client of a function
+    that has returned; that it cannot be started is no refusal, since the fact is on record and is the next tick's.
     """
     found = normalise(_raw(event))
     taken = await _put_on_record(found, origin="eventgrid")
     if taken is Taken.CONSIDERED and _is_drift(found):
-        starting = asyncio.create_task(_start(Orchestrations(client), found))
-        _starting.add(starting)
-        starting.add_done_callback(_started)
+        try:
+            await _start(Orchestrations(client), found)
+        except Exception as error:  # noqa: BLE001 each SDK has types of its own for a hub that does not answer
+            logger.warning("event left to the next tick", extra={"error": str(error)})
     level = logging.WARNING if taken in (Taken.UNKNOWN, Taken.REFUSED) else logging.INFO
     logger.log(level, "event %s", taken, extra={"event_id": event.id, "taken": str(taken)})
     return taken
@@ -103,12 +103,6 @@ async def _decide_about_model(event: MlEvent, open_: list[MlEvent]) -> None:
 
 def instance_of(event: MlEvent) -> str:
     return f"event-{event.key}"
-
-
-def _started(starting: asyncio.Task[None]) -> None:
-    _starting.discard(starting)
-    if not starting.cancelled() and (error := starting.exception()):
-        logger.warning("event left to the next tick", extra={"error": str(error)})
 
 
 async def _start(orchestrations: Orchestrations, event: MlEvent) -> None:

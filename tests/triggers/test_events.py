@@ -117,6 +117,18 @@ def test_without_new_data_it_waits_durably_and_says_until_when(
     assert decision["reasons"][-1] == "Deferred: 0 of 1 new blobs after PT10M (readyWithin)"
 
 
+def test_a_drift_is_considered_at_once_and_does_not_wait_for_the_next_tick(
+    world: Estate, endpoint: str
+) -> None:
+    clock = world.world.clock
+    speed = clock.speed
+    clock.set_speed(0)  # no timer fires
+    try:
+        assert decided(world, publish(world, "retrains-monitor", UNDER))["action"] == "IGNORE"
+    finally:
+        clock.set_speed(speed)
+
+
 def test_a_drift_that_nobody_listens_to_is_explained(world: Estate, endpoint: str, muster: Muster) -> None:
     key = publish(world, "strangers-monitor", 0.9)
     assert decided(world, key)["action"] == "IGNORE"
