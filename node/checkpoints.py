@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from node.errors import NodeError
 from node.fields import is_safe_name
+from node.plain_files import open_plain
 from node.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -97,18 +98,6 @@ class Mirror:
                 return  # renamed over in between: the next round has it
             self._store.replace_file(self._container, self._prefix + name, stream)
             self._there[name] = mark
-
-
-def open_plain(name: str | Path, folder: int | None = None) -> IO[bytes]:
-    """Open a file that somebody else's code made: no link is followed and nothing is opened that would wait or act.
-
-    Raises OSError.
-    """
-    number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(f"{Path(name).name} is no plain file")
-    return os.fdopen(number, "rb")
 
 
 def _files(top: Path) -> Iterator[tuple[str, int, str]]:

@@ -16,7 +16,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from node.checkpoints import open_plain
 from node.child import PACKAGE, Ended, clean_environment, run_child
 from node.convert_files import COMPARED, CONVERTED, MODEL, PREDICTED, SPECIFICATION
 from node.convert_job import ConvertJob, parse_convert_job
@@ -26,6 +25,7 @@ from node.fields import parse_json
 from node.frozen import fetch_items, write_json
 from node.models import fetch_model
 from node.needs import provide
+from node.plain_files import read_plain
 from node.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -136,14 +136,10 @@ def _why(ended: Ended, what: str) -> str:
 
 def _take(source: Path, name: str, target: Path, most: int) -> None:
     """A copy that the process which made it cannot change any more. Raises NodeError if it left no plain file."""
-    folder = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        with open_plain(name, folder) as file:
-            data = file.read(most + 1)
+        data = read_plain(source, name, most)
     except OSError as error:
         raise NodeError(f"the conversion left no {name}: {error}") from error
-    finally:
-        os.close(folder)
     if len(data) > most:
         raise NodeError(f"{name} has more than {most} bytes")
     (target / name).write_bytes(data)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from node.checkpoints import open_plain
 from node.child import run_ours
 from node.document import Document
 from node.errors import ModelLoadError, NodeError
@@ -33,6 +31,7 @@ from node.evaluation_files import (
 from node.frozen import fetch_items, read_frozen
 from node.job import Item
 from node.models import CARD, CARD_MAX_BYTES, ModelCard, parse_card
+from node.plain_files import read_plain
 from node.storage import NotThere, Store
 
 logger = logging.getLogger(__name__)
@@ -118,12 +117,7 @@ class _Attempt:
 
     def _take_predictions(self, out: Path, target: Path, rows: int) -> None:
         """A copy that the model's process, which made them, cannot change any more."""
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            with open_plain(PREDICTED, folder) as file:
-                data = file.read(rows * _DOUBLE + 1)
-        finally:
-            os.close(folder)
+        data = read_plain(out, PREDICTED, rows * _DOUBLE)
         if len(data) != rows * _DOUBLE:
             raise NodeError(f"{len(data)} bytes, {rows * _DOUBLE} for {rows} rows are expected")
         target.write_bytes(data)

@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from node.checkpoints import open_plain
+from node.plain_files import open_plain
 
 logger = logging.getLogger(__name__)
 REPORTS = "metrics.jsonl"

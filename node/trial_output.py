@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from node.checkpoints import open_plain
 from node.errors import ItemFault, ModelLoadError
 from node.models import CARD, FLAVORS, parse_card
+from node.plain_files import open_folder, open_plain
 
 METRICS = "metrics.json"
 FILES = {"sklearn": "model.joblib", "onnx": "model.onnx"}
@@ -53,7 +53,7 @@ class TrialOutput:
 def collect_output(out: Path, label: str, safe: Path) -> TrialOutput:
     """Copy the model into the folder `safe`. Raises ItemFault with the reason if OUT is not as agreed."""
     try:
-        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = open_folder(out)
     except OSError as error:
         raise ItemFault("the output folder is gone") from error
     try:

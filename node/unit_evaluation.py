@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from node.checkpoints import open_plain
 from node.child import run_ours
 from node.document import Document
 from node.errors import ModelLoadError, NodeError
@@ -25,6 +23,7 @@ from node.evaluation import fetch_judged
 from node.evaluation_files import COMPARISON, PREDICTED, PREPARED, predictions_of
 from node.frozen import fetch_items, read_frozen
 from node.models import ModelCard
+from node.plain_files import read_plain
 from node.storage import Store
 from node.unit_files import CASES, FAULT, FAULT_CHARS, FOUND, write_todo
 from node.unit_job import Unit, UnitsJob, parse_units_job
@@ -145,12 +144,11 @@ class _Attempt:
         for place, unit in enumerate(units):
             rows = int(json.loads((self._cases / unit / PREPARED).read_bytes())["rows"])
             try:
-                data = _left_behind(out / unit, PREDICTED, rows * _DOUBLE)
+                data = read_plain(out / unit, PREDICTED, rows * _DOUBLE)
             except OSError:
                 try:
-                    self._errors[unit, role] = _left_behind(out / unit, FAULT, FAULT_CHARS).decode(
-                        errors="replace"
-                    )
+                    fault = read_plain(out / unit, FAULT, FAULT_CHARS)
+                    self._errors[unit, role] = fault.decode(errors="replace")
                     continue
                 except OSError:
                     self._errors[unit, role] = words
@@ -235,13 +233,3 @@ def contract_of(card: ModelCard) -> tuple[str, dict[str, Any]]:
 
 def _named(model: Judged) -> dict[str, Any]:
     return {name: getattr(model, name) for name in ("role", "name", "version", "sha256")}
-
-
-def _left_behind(place: Path, name: str, most: int) -> bytes:
-    """What a model's process left under `name`, one byte more than is wanted at most. Raises OSError."""
-    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        with open_plain(name, folder) as file:
-            return file.read(most + 1)
-    finally:
-        os.close(folder)

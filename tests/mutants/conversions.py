@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _GATE, _RECORDS = "tests/domain/test_conversion.py", "tests/activities/test_conversion.py"
 _RUN, _NODE = "tests/durable/test_conversion.py", "tests/node/test_conversion.py"
+_LEFT = "tests/node/test_plain_files.py"
 _REFUSED = (f"{_GATE}::test_one_rule_that_is_not_met_refuses_the_conversion_and_says_which",)
 _NOT_BELIEVED = (f"{_RECORDS}::test_a_record_that_is_not_of_this_conversion_is_not_believed",)
 
@@ -88,11 +89,18 @@ MUTANTS = (
         tests=(f"{_RECORDS}::test_a_file_that_is_not_what_the_record_promised_is_never_a_version",),
     ),
     Mutant(
-        name="a-child-s-link-is-not-followed-into-a-conversion",
-        file="node/convert.py",
-        old="        with open_plain(name, folder) as file:\n",
-        new="        with (source / name).open('rb') as file:\n",
+        name="a-child-s-link-is-not-followed",
+        file="node/plain_files.py",
+        old="        with open_plain(name, place) as file:\n",
+        new="        with (folder / name).open('rb') as file:\n",
         tests=(f"{_NODE}::test_a_model_that_forges_its_conversion_leaves_no_record",),
+    ),
+    Mutant(
+        name="a-child-s-folder-is-no-link",
+        file="node/plain_files.py",
+        old="os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)\n",
+        new="os.O_RDONLY | os.O_DIRECTORY)\n",
+        tests=(f"{_LEFT}::test_a_folder_that_is_a_link_is_not_followed",),
     ),
     Mutant(
         name="categories-missing-go-where-they-went",
