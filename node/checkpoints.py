@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from node.errors import NodeError
 from node.fields import is_safe_name
 from node.plain_files import open_plain
 from node.storage import Store
+from node.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 EVERY_S = 10.0
@@ -34,8 +34,7 @@ class Mirror:
     def __init__(self, store: Store, container: str, prefix: str, folder: Path) -> None:
         self._store, self._container, self._prefix, self._folder = store, container, prefix, folder
         self._there: dict[str, _Mark] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._ticker = Ticker("checkpoints", EVERY_S, self._mirror)
 
     def restore(self) -> int:
         """Fetch what an earlier try left, into the empty folder; how many files. Raises what storage says."""
@@ -51,19 +50,14 @@ class Mirror:
         return len(names)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._ticker.stop()
         self._mirror()
-
-    def _run(self) -> None:
-        while not self._over.wait(EVERY_S):
-            self._mirror()
 
     def _mirror(self) -> None:
         """A checkpoint that cannot be stored costs time after a preemption, never the trial."""

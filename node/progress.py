@@ -12,6 +12,7 @@ from typing import Any
 
 from node.errors import NodeError, reason_of
 from node.storage import Store
+from node.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 EVERY_S = 1.0  # the promise is 2 s; a write may be slow
@@ -103,27 +104,23 @@ class Reporter:
 
     def __init__(self, store: Store, container: str, blob: str, progress: Progress) -> None:
         self._store, self._container, self._blob, self._progress = store, container, blob, progress
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._ticker = Ticker("progress", EVERY_S, self._try_to_write)
 
     def start(self) -> None:
         """The first write is made here: storage that refuses it refuses the job, before anything costs time."""
         self._write()
-        self._thread.start()
+        self._ticker.start()
 
     def stop(self) -> None:
         """Write how it ended. Raises what storage says: an end that cannot be seen is no success."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._ticker.stop()
         self._write()
 
-    def _run(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            try:
-                self._write()
-            except NodeError as error:
-                logger.warning("progress not written: %s", error)
+    def _try_to_write(self) -> None:
+        try:
+            self._write()
+        except NodeError as error:
+            logger.warning("progress not written: %s", error)
 
     def _write(self) -> None:
         self._store.replace(self._container, self._blob, json.dumps(self._progress.document()).encode())

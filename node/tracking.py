@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from node.plain_files import open_plain
+from node.ticker import Ticker
 
 logger = logging.getLogger(__name__)
 REPORTS = "metrics.jsonl"
@@ -94,23 +94,17 @@ class Reports:
     def __init__(self, run: Run, metric: str, out: Path) -> None:
         self._run, self._metric, self._path = run, metric, out / REPORTS
         self._sent, self.steps = 0, 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="metrics", daemon=True)
+        self._ticker = Ticker("metrics", EVERY_S, self._look)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._ticker.stop()
         if kind is None:
-            self._look()
-
-    def _follow(self) -> None:
-        while not self._over.wait(EVERY_S):
             self._look()
 
     def _look(self) -> None:
