@@ -42,18 +42,25 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class EvaluateJob:
-    """`slices`: columns by whose values the first metric is told as well. `timeout_s`: of each model's predicting."""
+class Rules:
+    """How models are compared. `slices`: columns by whose values the first metric is told as well."""
 
-    head: Head
-    data: BlobSource
-    label: str
-    models: tuple[Judged, ...]
     metrics: tuple[str, ...]
     slices: tuple[str, ...]
     confidence: float
     bootstrap: int
     seed: int
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """`timeout_s`: of each model's predicting."""
+
+    head: Head
+    data: BlobSource
+    label: str
+    models: tuple[Judged, ...]
+    rules: Rules
     timeout_s: int
 
 
@@ -68,11 +75,7 @@ def parse_evaluate_job(raw: bytes, account_url: str) -> EvaluateJob:
         data=fields.take("data", blob_source),
         label=fields.take("label", short_text),
         models=models,
-        metrics=texts(fields.take("metrics", full_list), "job.metrics", METRICS),
-        slices=texts(fields.take("slices", a_list, default=[]), "job.slices", None),
-        confidence=fields.take("confidence", share, default=0.95),
-        bootstrap=fields.take("bootstrap", between(100, 100_000), default=1000),
-        seed=fields.take("seed", between(0, 2**31), default=0),
+        rules=rules(fields),
         timeout_s=fields.take("timeout_s", between(1, 24 * 3600), default=1800),
     )
 
@@ -91,12 +94,23 @@ def judged(raw: object, path: str) -> Judged:
     )
 
 
-def texts(raw: list[object], path: str, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
+def rules(fields: Fields) -> Rules:
+    """The rules among the fields of a job, of one evaluation or of many units'. Raises JobSpecError."""
+    return Rules(
+        metrics=_texts(fields.take("metrics", full_list), "job.metrics", METRICS),
+        slices=_texts(fields.take("slices", a_list, default=[]), "job.slices", None),
+        confidence=fields.take("confidence", _share, default=0.95),
+        bootstrap=fields.take("bootstrap", between(100, 100_000), default=1000),
+        seed=fields.take("seed", between(0, 2**31), default=0),
+    )
+
+
+def _texts(raw: list[object], path: str, allowed: tuple[str, ...] | None) -> tuple[str, ...]:
     check = one_of(*allowed) if allowed else short_text
     return tuple(dict.fromkeys(check(one, f"{path}[{n}]") for n, one in enumerate(raw)))
 
 
-def share(value: object, path: str) -> float:
+def _share(value: object, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value < 1:
         raise JobSpecError(f"{path}: a number from 0.5 to below 1 is expected")
     return float(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from node.child import run_ours
 from node.document import Document
 from node.errors import ModelLoadError, NodeError
-from node.evaluate_job import EvaluateJob, Judged, parse_evaluate_job
+from node.evaluate_job import EvaluateJob, Judged, Rules, parse_evaluate_job
 from node.evaluation_files import (
     COMPARISON,
     EVALUATION,
@@ -88,7 +88,7 @@ class _Attempt:
             "data": str(self._work / "data"),
             "blobs": [item.blob for item in items],
             "label": self._job.label,
-            "slices": self._job.slices,
+            "slices": self._job.rules.slices,
             "inputs": {role: [vars(column) for column in card.inputs] for role, card in cards.items()},
         }
         (self._case / TEST_SET).write_text(json.dumps(specification))
@@ -123,14 +123,7 @@ class _Attempt:
         target.write_bytes(data)
 
     def _compare(self) -> bytes:
-        specification = {
-            "models": [_named(model) for model in self._job.models],
-            "errors": self._errors,
-            "metrics": self._job.metrics,
-            "confidence": self._job.confidence,
-            "bootstrap": self._job.bootstrap,
-            "seed": self._job.seed,
-        }
+        specification = comparison_of(self._job.models, self._errors, self._job.rules)
         (self._case / COMPARISON).write_text(json.dumps(specification))
         out = self._folder("out", "comparison")
         self._step("node.comparison", str(self._case), str(out), writable=out)
@@ -149,8 +142,18 @@ class _Attempt:
         return folder
 
 
-def _named(model: Judged) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in ("role", "name", "version", "sha256")}
+def comparison_of(models: Iterable[Judged], errors: Mapping[str, str], rules: Rules) -> dict[str, Any]:
+    """What comparison.py is told."""
+    return {
+        "models": [
+            {name: getattr(model, name) for name in ("role", "name", "version", "sha256")} for model in models
+        ],
+        "errors": errors,
+        "metrics": rules.metrics,
+        "confidence": rules.confidence,
+        "bootstrap": rules.bootstrap,
+        "seed": rules.seed,
+    }
 
 
 def fetch_judged(

@@ -18,8 +18,8 @@ from typing import Any
 from node.child import run_ours
 from node.document import Document
 from node.errors import ModelLoadError, NodeError
-from node.evaluate_job import ROLES, Judged
-from node.evaluation import fetch_judged
+from node.evaluate_job import ROLES
+from node.evaluation import comparison_of, fetch_judged
 from node.evaluation_files import COMPARISON, PREDICTED, PREPARED, predictions_of
 from node.frozen import fetch_items, read_frozen
 from node.models import ModelCard
@@ -103,7 +103,11 @@ class _Attempt:
         asked = {
             "rows": str(rows),
             "units": {
-                unit.id: {"label": self._job.label, "slices": self._job.slices, "inputs": self._inputs(unit)}
+                unit.id: {
+                    "label": self._job.label,
+                    "slices": self._job.rules.slices,
+                    "inputs": self._inputs(unit),
+                }
                 for unit in self._job.units
             },
         }
@@ -161,18 +165,10 @@ class _Attempt:
 
     def _compare(self) -> dict[str, dict[str, Any]]:
         for unit in self._job.units:
-            specification = {
-                "models": [_named(model) for model in unit.models.values()],
-                "errors": {
-                    role: self._errors[unit.id, role]
-                    for role in unit.models
-                    if (unit.id, role) in self._errors
-                },
-                "metrics": self._job.metrics,
-                "confidence": self._job.confidence,
-                "bootstrap": self._job.bootstrap,
-                "seed": self._job.seed,
+            errors = {
+                role: self._errors[unit.id, role] for role in unit.models if (unit.id, role) in self._errors
             }
+            specification = comparison_of(unit.models.values(), errors, self._job.rules)
             (self._cases / unit.id / COMPARISON).write_text(json.dumps(specification))
         shares = [
             share for n in range(self._job.workers) if (share := self._job.units[n :: self._job.workers])
@@ -229,7 +225,3 @@ def contract_of(card: ModelCard) -> tuple[str, dict[str, Any]]:
         "keys": list(card.keys),
     }
     return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()[:16], contract
-
-
-def _named(model: Judged) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in ("role", "name", "version", "sha256")}

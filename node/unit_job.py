@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.errors import JobSpecError, ModelLoadError
-from node.evaluate_job import METRICS, Judged, judged, share, texts
+from node.evaluate_job import Judged, Rules, judged, rules
 from node.fields import (
     ID,
     Fields,
-    a_list,
     anything,
     between,
     full_list,
@@ -48,11 +47,7 @@ class UnitsJob:
     column: str
     units: tuple[Unit, ...]
     contracts: Mapping[str, Contract]
-    metrics: tuple[str, ...]
-    slices: tuple[str, ...]
-    confidence: float
-    bootstrap: int
-    seed: int
+    rules: Rules
     timeout_s: int
     workers: int
 
@@ -75,11 +70,7 @@ def parse_units_job(raw: bytes, account_url: str) -> UnitsJob:
         column=fields.take("column", short_text),
         units=units,
         contracts=contracts,
-        metrics=texts(fields.take("metrics", full_list), "job.metrics", METRICS),
-        slices=texts(fields.take("slices", a_list, default=[]), "job.slices", None),
-        confidence=fields.take("confidence", share, default=0.95),
-        bootstrap=fields.take("bootstrap", between(100, 100_000), default=1000),
-        seed=fields.take("seed", between(0, 2**31), default=0),
+        rules=rules(fields),
         timeout_s=fields.take("timeout_s", between(1, 7 * 24 * 3600)),
         workers=fields.take("workers", between(1, 256), default=1),
     )

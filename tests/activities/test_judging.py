@@ -60,7 +60,7 @@ def test_the_job_says_all_that_the_agent_asks_for(retrained: Retrained) -> None:
     assert [(m.role, m.name, m.sha256) for m in job.models] == [
         ("champion", "m", "b" * 64), ("challenger", retrained.model, "a" * 64),
     ]  # fmt: skip
-    assert (job.metrics, job.slices, job.label) == (("auc",), ("carrier",), "late")
+    assert (job.rules.metrics, job.rules.slices, job.label) == (("auc",), ("carrier",), "late")
     assert job.data.sha256 == retrained.data.manifest.sha256
 
 
