@@ -10,7 +10,7 @@ import base64
 import importlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, tzinfo
@@ -35,6 +35,7 @@ from node import (
 )
 from node.errors import NodeError
 from node.job import Shard, decode_reference
+from tests.crash import tracked
 from tests.crash.retraining import trained
 from tests.crash.strands import OneAfterAnother, Strand
 
@@ -48,11 +49,17 @@ class AgentRun:
 
     stdout = stderr = ""
 
-    def __init__(self, name: str, reference: dict[str, Any], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        reference: dict[str, Any],
+        clock: Callable[[], float],
+        environment: Mapping[str, str],
+    ) -> None:
         self.state, self.exit_code, self.ended = "Running", None, None
         self._clock = clock
         encoded = base64.b64encode(json.dumps(reference).encode()).decode()
-        self.strand = Strand(name, lambda: run_agent(encoded))
+        self.strand = Strand(name, lambda: run_agent(encoded, environment))
 
     exit_code: int | None
     ended: float | None
@@ -75,8 +82,9 @@ class AgentRun:
         self.state = state or ("Succeeded" if exit_code == 0 else "Failed")
 
 
-def run_agent(reference: str) -> int:
+def run_agent(reference: str, environment: Mapping[str, str]) -> int:
     """What `python -m node.agent REFERENCE` does, but for signals and logging."""
+    tracked.begin(environment)
     try:
         return agent._run(decode_reference(reference), threading.Event())
     except NodeError as error:
@@ -102,6 +110,7 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
         mock.patch.object(trial, "run_child", _train),
         mock.patch.object(trial, "Mirror", _Mirror),
         mock.patch.object(child, "run_child", _run_ours),
+        *tracked.patches(),
     ]
     with ExitStack() as stack:
         for each in patches:
@@ -122,7 +131,9 @@ class _Mirror(checkpoints.Mirror):
 def _train(command: Sequence[str], *, writable: Path, **_: Any) -> child.Ended:
     """The user's program: what it leaves is the same each time, but for the metric, which is its parameter's."""
     given = dict(batched((word.removeprefix("--") for word in command[2:]), 2, strict=True))
-    for name, data in trained(float(given.get("strength", 0.7))).items():
+    strength = float(given.get("strength", 0.7))
+    tracked.learn(strength, writable / "out")
+    for name, data in trained(strength).items():
         (writable / "out" / name).write_bytes(data)
     return child.Ended(code=0, log=b"trained\n", sealed=True, seconds=1.0)
 

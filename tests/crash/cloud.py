@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -60,7 +60,9 @@ class AgentProcess(Protocol):
     def destroy(self) -> None: ...
 
 
-StartAgent = Callable[[str, dict[str, Any]], AgentProcess]  # vmId and the job's reference
+StartAgent = Callable[
+    [str, dict[str, Any], Mapping[str, str]], AgentProcess
+]  # vmId, job's reference, environment
 
 
 class Cloud:
@@ -223,10 +225,11 @@ class _Machine:
         self, script: str, parameters: list[Parameter], protected: list[Parameter], timeout_s: float | None
     ) -> AgentProcess:
         """What bootstrap.sh comes to: the agent, told of the job by the one parameter."""
-        given = dict([*parameters, *protected]) or _environment(script)
+        environment = {} if (parameters or protected) else _environment(script)
+        given = dict([*parameters, *protected]) or environment
         told = json.loads(base64.b64decode(given[PARAMETER]))
         reference = {**told["job"], "account_url": told["account_url"], "client_id": told["client_id"]}
-        process = self._start_agent(self._vm_id, reference)
+        process = self._start_agent(self._vm_id, reference, environment)
         self._running.append(process)
         return process
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,11 @@ class Machine:
                     return
                 self.sleep(USER_TRIES_AGAIN_S)
 
-        self._asked[f"trigger {name}"] = lambda: self.user(name, who=who, body=body, key=key, **route)
+        self.asks(name, call)
+
+    def asks(self, name: str, call: Callable[[], None]) -> None:
+        """Have somebody do `call`, and again if the app dies before it has returned."""
+        self._asked[f"trigger {name}"] = lambda: self.asks(name, call)
         self._spawn(Strand(f"trigger {name}", call))
 
     # effects
@@ -291,9 +295,8 @@ class Machine:
             self._lose_sight_of(strand)
         if not strand.over or kind_of(strand) == "agent":
             return
-        if not isinstance(
-            strand.error, Killed
-        ):  # else the crash takes it away, and what a user asked is asked again
+        # else the crash takes it away, and what a user asked is asked again
+        if not isinstance(strand.error, Killed):
             self._strands.remove(strand)
         if self._dead or not isinstance(strand.token, Work):
             if isinstance(strand.error, Exception):
@@ -345,9 +348,9 @@ class Machine:
         strand.wake = self.clock.time() + self.plan.latency(self, strand.name, delay_s)
         self._strands.append(strand)
 
-    def _start_agent(self, vm_id: str, reference: dict[str, Any]) -> AgentRun:
+    def _start_agent(self, vm_id: str, reference: dict[str, Any], environment: Mapping[str, str]) -> AgentRun:
         name = f"agent {len(self._agents)} {reference['blob'].rpartition('/')[2]}"
-        agent = AgentRun(name, reference, self.clock.time)
+        agent = AgentRun(name, reference, self.clock.time, environment)
         agent.strand.wake = self.clock.time() + AGENT_REQUEST_S
         agent.strand.token = vm_id
         self._agents.append(agent)
@@ -368,8 +371,7 @@ class Machine:
         strands, self._strands = self._strands, []
         for strand in strands:
             strand.kill()
-        cut_off = [self._asked[strand.name] for strand in strands if strand.name in self._asked]
-        self._restarted += cut_off  # users ask again
+        self._restarted += [self._asked[s.name] for s in strands if s.name in self._asked]  # users ask again
         assert self._hub is not None
         self._hub.store.close()  # before its sessions are: they must not hand anything back
         self._hub.close()

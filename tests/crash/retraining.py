@@ -31,6 +31,7 @@ class Retraining(Scenario):
     trials: int = 3
     concurrency: int = 2
     units: tuple[str, ...] = ()
+    is_cut_off: bool = False  # somebody ends the search before each trial was tried
     unit_column: str = "carrier"
     run: str = field(default=names.train_run_id(WORKLOAD, SLOT))
     horizon: timedelta = timedelta(hours=12)
@@ -70,7 +71,7 @@ def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[s
     if won and scenario.units:
         yield from _unfair_units(storage, model, scenario)
     records = [n for n in storage.names("muster", f"runs/{run}/trials/") if n.count("/") == 3]
-    if won and len(records) != scenario.trials:
+    if won and len(records) != scenario.trials and not scenario.is_cut_off:
         yield f"T1 {len(records)} records of {scenario.trials} trials"
 
 

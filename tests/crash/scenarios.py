@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.crash import deployment
+from tests.crash import deployment, sweeping
 from tests.crash.deployment import Deployment
 from tests.crash.retraining import CARRIERS, Retraining
 from tests.crash.scenario import RUN, Scenario, cluster, vm
+from tests.crash.sweeping import GRID, Sweep
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
@@ -89,6 +90,16 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
         Retraining("retrained"),
         Retraining("retrained-per-carrier", trials=4, units=CARRIERS),
+        Sweep("retrained-by-sweep"),
+        Sweep("sweep-cluster-fails", space=GRID, faults=(
+            {"kind": "async_failure", "operation": f"{ML}/computes/write", "code": "AllocationFailed",
+             "message": "No room.", "resource": sweeping.cluster(1)},
+        )),
+        Sweep("sweep-cluster-lost", acts=((sweeping.REPORTED, sweeping.lose_cluster),)),
+        Sweep("sweep-never-begins",
+              faults=({"kind": "stuck", "operation": f"{ML}/jobs/write", "resource": "*-sweep-e1"},)),
+        Sweep("sweep-cancelled", space=GRID, acts=((sweeping.REPORTED, sweeping.cancel),), state="Cancelled"),
+        Sweep("sweep-cut-off", space=GRID, acts=((sweeping.RECORDED, sweeping.cut_off),), is_cut_off=True),
         Deployment("rollout-good"),
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),
         Deployment("rollout-stuck", faults=({"preset": "traffic-stuck"},), state="Frozen"),

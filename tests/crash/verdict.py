@@ -18,6 +18,7 @@ from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
 from tests.crash.rest import left_in_azure
 from tests.crash.retraining import Retraining, unfair_titles
+from tests.crash.sweeping import Sweep, unkept_sweeps
 from tests.support.checker import TAGS
 
 OUTPUT = "nightly/20260301T020000Z/"
@@ -56,6 +57,7 @@ def violations(machine: Machine, baseline: Baseline | None = None, *, strict: bo
         *_never_too_long(machine),
         *_nothing_left(machine),
         *_covered(machine),
+        *(unkept_sweeps(machine, strict=strict) if isinstance(machine.scenario, Sweep) else ()),
         *(_as_without_faults(machine, baseline, strict=strict) if baseline else ()),
         *_one_machine_at_a_time(machine),
         *_closed_stays_closed(machine),

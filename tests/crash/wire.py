@@ -7,10 +7,15 @@ open a connection, is replaced. A request is one visit of the strand that makes 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+from urllib.error import HTTPError, URLError
+from urllib.request import Request
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -28,6 +33,7 @@ def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
     """Within the block every request of this process is answered by `exchange`, and the SDKs' waits by `sleep`."""
     from azure.core.pipeline.transport import RequestsTransport
 
+    from node import tracking
     from shared.azure import scoring_client
 
     def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
@@ -37,7 +43,11 @@ def answering(exchange: Exchange, sleep: Sleep) -> Iterator[None]:
     HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
     RequestsTransport.sleep = lambda _, duration: sleep(duration)
     try:
-        with mock.patch.object(scoring_client, "_pool", lambda *_: _Pool(exchange)):
+        with (
+            mock.patch.object(scoring_client, "_pool", lambda *_: _Pool(exchange)),
+            mock.patch.object(tracking, "urlopen", _urlopen(exchange)),
+            mock.patch.object(tracking, "time", SimpleNamespace(sleep=sleep, time_ns=time.time_ns)),
+        ):
             yield
     finally:
         HTTPAdapter.send = before  # type: ignore[method-assign]
@@ -58,6 +68,24 @@ class _Pool:
             raise ProtocolError(str(error)) from error
 
     def clear(self) -> None: ...
+
+
+def _urlopen(exchange: Exchange) -> Any:
+    """What a job reports its metrics with: the standard library's, with its errors."""
+
+    def open_(asked: Request, *, timeout: float) -> HTTPResponse:
+        request = requests.Request(
+            asked.get_method(), asked.full_url, data=asked.data, headers=dict(asked.header_items())
+        ).prepare()
+        try:
+            answered = exchange(request)
+        except requests.exceptions.ConnectionError as error:
+            raise URLError(str(error)) from error
+        if answered.status >= 400:
+            raise HTTPError(asked.full_url, answered.status, "refused", Message(), None)
+        return _raw(request, answered)
+
+    return open_
 
 
 def _raw(request: requests.PreparedRequest, answered: Answered) -> HTTPResponse:
