@@ -175,7 +175,10 @@ class AmlCompute:
         return self._submit(lease, sweep.id, lambda: _sweep_body(lease, sweep))
 
     def observe_sweep(self, lease: Lease, sweep: str) -> SweepLook:
-        """One look at the sweep, at its children, and at the cluster of one that is not over."""
+        """One look at the sweep, at its children, and at the cluster of one that has not done what it was to do.
+
+        A sweep ends with the cluster it loses: what its children then failed of is no word about their trials.
+        """
         seen = ml_jobs.get_job(ml_jobs.job_name(lease, sweep))
         poll_after_s = seen.poll_after_s(JOB_POLL_S)
         if seen.is_missing:
@@ -183,14 +186,11 @@ class AmlCompute:
                 state="absent", is_over=True, message="there is no such sweep", poll_after_s=poll_after_s
             )
         look = ml_sweeps.look_of(seen.body, ml_sweeps.read_children(seen.body), poll_after_s)
-        if look.is_over:
-            why = (
-                ""
-                if look.succeeded
-                else ml_jobs.explained(JobLook(state=JobState.FAILED), ml_jobs.read_run(seen.body)).message
-            )
-            return look.model_copy(update={"message": why})
+        if look.succeeded:
+            return look
         is_lost, why = _cluster_told(lease)
+        if look.is_over and not is_lost:
+            why = ml_jobs.explained(JobLook(state=JobState.FAILED), ml_jobs.read_run(seen.body)).message
         return look.model_copy(update={"machine_lost": is_lost, "message": why})
 
     def list_unfinished(self, lease: Lease, sweep: str) -> tuple[SweepChild, ...]:

@@ -95,7 +95,7 @@ SCENARIOS: dict[str, Scenario] = {
             {"kind": "async_failure", "operation": f"{ML}/computes/write", "code": "AllocationFailed",
              "message": "No room.", "resource": sweeping.cluster(1)},
         )),
-        Sweep("sweep-cluster-lost", acts=((sweeping.REPORTED, sweeping.lose_cluster),)),
+        Sweep("sweep-cluster-lost", acts=((sweeping.RECORDED, sweeping.lose_cluster),)),
         Sweep("sweep-never-begins",
               faults=({"kind": "stuck", "operation": f"{ML}/jobs/write", "resource": "*-sweep-e1"},)),
         Sweep("sweep-cancelled", space=GRID, acts=((sweeping.REPORTED, sweeping.cancel),), state="Cancelled"),

@@ -25,6 +25,13 @@ MUTANTS = (
         tests=(f"{_PLATFORMS}::test_a_cancelled_sweep_ends_with_its_children_and_blames_none_of_them",),
     ),
     Mutant(
+        name="a-sweep-ends-with-the-cluster-it-loses",
+        file=_PLATFORM,
+        old="        if look.succeeded:\n            return look\n        is_lost, why = _cluster_told(lease)\n",
+        new="        if look.is_over:\n            return look\n        is_lost, why = _cluster_told(lease)\n",
+        tests=(f"{_PLATFORMS}::test_a_sweep_ends_with_the_cluster_it_loses",),
+    ),
+    Mutant(
         name="a-sweep-is-ended-before-its-cluster",
         file=_FLOW,
         old="    except AppError:\n        yield from _ask_to_end(flow, lease, sweep)\n",

@@ -113,6 +113,19 @@ def test_a_sweep_all_of_whose_children_fail_says_so_of_each(cloud: Cloud, lease:
     assert all("status code 4" in child.reason and child.parameters["kind"] for child in children)
 
 
+def test_a_sweep_ends_with_the_cluster_it_loses(inhabited: Cloud) -> None:
+    lease = inhabited.lease(AML).model_copy(update={"nodes": 2})
+    inhabited.ready(AML, lease)
+    sweep = _sweep(inhabited, "sleep")
+    SWEEPS.submit_sweep(lease, sweep)
+    inhabited.until(lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look: look.running == 2)
+
+    inhabited.gone(AML, lease)
+
+    look = inhabited.until(lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look: look.is_over)
+    assert (look.state, look.succeeded, look.machine_lost) == ("Failed", False, True), look
+
+
 def test_a_search_that_azure_ml_refuses_is_told_in_its_words(cloud: Cloud, lease: Lease) -> None:
     space = {"rate": ["uniform", [2, 1]]}
 
