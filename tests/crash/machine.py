@@ -96,10 +96,8 @@ class Machine:
         heapq.heapify(self._timers)
 
     def close(self) -> None:
-        for strand in (*self._strands, *self._zombies):
+        for strand in (*self._strands, *self._zombies, *(agent.strand for agent in self._agents)):
             strand.kill()
-        for agent in self._agents:
-            agent.strand.kill()
         if self._hub:
             self._hub.close()
 

@@ -128,8 +128,8 @@ def _one_at_a_time(machine: Machine) -> Iterator[str]:
 def _ended_before_its_cluster(machine: Machine) -> Iterator[str]:
     """S2: who takes a sweep's cluster away has asked the sweep to end: it would submit further children."""
     for event in machine.cloud.world.events.since(type_="request"):
-        if event["method"] != "DELETE" or event["status"] >= 400 or "muster" not in str(event["user_agent"]):
-            continue
+        if event["method"] not in ("PATCH", "DELETE") or event["status"] >= 400 or not event["user_agent"]:
+            continue  # an outsider says nothing of himself
         for sweep in _sweeps(machine):
             if sweep.properties["computeId"].casefold() != str(event["resource_id"]).casefold():
                 continue

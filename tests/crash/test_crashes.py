@@ -16,8 +16,8 @@ from unittest import mock
 import pytest
 
 from activities import endpoints, leases
-from node import parts, shard
-from orchestrators import deploy, score
+from node import parts, shard, tracking
+from orchestrators import deploy, score, sweep
 from shared.domain.lease import Operation
 from shared.platforms import dsvm
 from tests.crash.__main__ import every_single, sample
@@ -120,6 +120,20 @@ class TestTheMachineSees:
             mock.patch.object(dsvm.Dsvm, "begin_removal", lambda *_: None),
         ):
             assert _seen(runner, [Task("plain")], "I17 not at rest")
+
+    def test_a_sweep_that_is_not_ended_before_its_cluster(self, runner: Runner) -> None:
+        runner.points("sweep-cancelled")
+
+        def is_left_to_itself(*_: Any) -> Iterator[Any]:
+            yield from ()
+
+        with mock.patch.object(sweep, "_ask_to_end", is_left_to_itself):
+            assert _seen(runner, [Task("sweep-cancelled")], "S2")
+
+    def test_children_of_a_sweep_that_tell_azure_ml_nothing(self, runner: Runner) -> None:
+        runner.points("sweep-cluster-fails")
+        with mock.patch.object(tracking.Run, "log", lambda *_: True):
+            assert _seen(runner, [Task("sweep-cluster-fails")], "S5")
 
     def test_traffic_that_nobody_agreed_to(self, runner: Runner) -> None:
         runner.points("rollout-good")
