@@ -198,17 +198,18 @@ class AmlCompute:
         seen = ml_jobs.get_job(ml_jobs.job_name(lease, sweep))
         if seen.is_missing:
             return ()
-        completed = ml_jobs.state_of(seen.body) is JobState.SUCCEEDED
+        # One whose children all failed or were stopped has Failed, and ended by itself none the less.
+        tried_all = ml_jobs.state_of(seen.body) in (JobState.SUCCEEDED, JobState.FAILED)
         return tuple(
             SweepChild(
                 name=child.name,
                 number=child.number,
-                stopped=completed and child.state is JobState.CANCELED,
+                stopped=tried_all and child.state is JobState.CANCELED,
                 reason=child.reason,
                 parameters=child.parameters,
             )
             for child in ml_sweeps.read_children(seen.body)
-            if child.state is JobState.FAILED or (completed and child.state is JobState.CANCELED)
+            if child.state is JobState.FAILED or (tried_all and child.state is JobState.CANCELED)
         )
 
     def cancel_job(self, lease: Lease, job_id: str) -> None:

@@ -155,11 +155,11 @@ def _foreign_records(machine: Machine, records: Mapping[str, Mapping[str, Any]])
 def _lost_trials(
     machine: Machine, sweep: Resource, records: Mapping[str, Mapping[str, Any]], *, won: bool
 ) -> Iterator[str]:
-    """S4: a child that completed has its trial on record; of a sweep that completed and won, so has every child."""
-    completed = sweep.properties["status"] == "Completed"
+    """S4: a child that completed has its trial on record; of one that ended by itself, and won, so has every child."""
+    ended_itself = sweep.properties["status"] == "Completed" or _tried_all(machine, sweep)
     slots = _document(machine, f"runs/{RUN}/jobs/{sweep.name.partition('-')[2].partition('-')[2]}.json")
     for number, child in enumerate(_children(machine, sweep)):
-        if child.properties["status"] != "Completed" and not (won and completed):
+        if child.properties["status"] != "Completed" and not (won and ended_itself):
             continue
         trials = slots["sweep"]["trials"]
         if trials[0]["parameters"]:
@@ -168,6 +168,13 @@ def _lost_trials(
             trial = trials[number]["id"]
         if trial not in records:
             yield f"S4 {child.name} is {child.properties['status']}, and {trial} has no record"
+
+
+def _tried_all(machine: Machine, sweep: Resource) -> bool:
+    """Whether it failed since no child completed, not for want of its cluster."""
+    return sweep.properties["status"] == "Failed" and len(_children(machine, sweep)) == len(
+        sweep.state["plan"]
+    )
 
 
 def _untold(machine: Machine, sweep: Resource, records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

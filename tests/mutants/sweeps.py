@@ -20,9 +20,18 @@ MUTANTS = (
     Mutant(
         name="a-cancelled-sweep-blames-no-child",
         file=_PLATFORM,
-        old="if child.state is JobState.FAILED or (completed and child.state is JobState.CANCELED)\n",
+        old="if child.state is JobState.FAILED or (tried_all and child.state is JobState.CANCELED)\n",
         new="if child.state is JobState.FAILED or child.state is JobState.CANCELED\n",
         tests=(f"{_PLATFORMS}::test_a_cancelled_sweep_ends_with_its_children_and_blames_none_of_them",),
+    ),
+    Mutant(
+        name="a-sweep-that-failed-tried-all-it-was-to-try",
+        file=_PLATFORM,
+        old=" in (JobState.SUCCEEDED, JobState.FAILED)\n",
+        new=" in (JobState.SUCCEEDED,)\n",
+        tests=(
+            f"{_PLATFORMS}::test_children_that_were_stopped_are_told_of_though_none_of_the_sweep_completed",
+        ),
     ),
     Mutant(
         name="a-sweep-ends-with-the-cluster-it-loses",

@@ -113,6 +113,23 @@ def test_a_sweep_all_of_whose_children_fail_says_so_of_each(cloud: Cloud, lease:
     assert all("status code 4" in child.reason and child.parameters["kind"] for child in children)
 
 
+def test_children_that_were_stopped_are_told_of_though_none_of_the_sweep_completed(
+    cloud: Cloud, lease: Lease
+) -> None:
+    sweep = _sweep(cloud, "sleep")
+    SWEEPS.submit_sweep(lease, sweep)
+    for number in range(3):
+        cloud.until(
+            lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look, least=number: look.children > least
+        )
+        ml_jobs.begin_cancel_job(f"{ml_jobs.job_name(lease, sweep.id)}_{number}")
+
+    look = cloud.until(lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look: look.is_over)
+    assert (look.state, look.stopped) == ("Failed", 3)
+    children = SWEEPS.list_unfinished(lease, sweep.id)
+    assert [(child.number, child.stopped) for child in children] == [(0, True), (1, True), (2, True)]
+
+
 def test_a_sweep_ends_with_the_cluster_it_loses(inhabited: Cloud) -> None:
     lease = inhabited.lease(AML).model_copy(update={"nodes": 2})
     inhabited.ready(AML, lease)
