@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from shared.domain.errors import LeaseLost, PlatformError
 from shared.domain.jobs import BlobRef
 from shared.domain.lease import Lease
 from shared.domain.retraining import Trials
-from shared.domain.sweep import SweepSpec
+from shared.domain.sweep import SweepLook, SweepSpec
 from shared.platforms import platforms
 from tests.support.cloud import Cloud
 
@@ -113,15 +114,17 @@ def test_a_sweep_all_of_whose_children_fail_says_so_of_each(cloud: Cloud, lease:
     assert all("status code 4" in child.reason and child.parameters["kind"] for child in children)
 
 
+def _has_begun(number: int, look: SweepLook) -> bool:
+    return look.children > number
+
+
 def test_children_that_were_stopped_are_told_of_though_none_of_the_sweep_completed(
     cloud: Cloud, lease: Lease
 ) -> None:
     sweep = _sweep(cloud, "sleep")
     SWEEPS.submit_sweep(lease, sweep)
     for number in range(3):
-        cloud.until(
-            lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look, least=number: look.children > least
-        )
+        cloud.until(lambda: SWEEPS.observe_sweep(lease, sweep.id), partial(_has_begun, number))
         ml_jobs.begin_cancel_job(f"{ml_jobs.job_name(lease, sweep.id)}_{number}")
 
     look = cloud.until(lambda: SWEEPS.observe_sweep(lease, sweep.id), lambda look: look.is_over)
