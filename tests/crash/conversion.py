@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from node import child
+from node import child, convert_compare
 from tests.crash.deployment import GREEN, PRESETS, RUN, Deployment, deployed
 from tests.crash.scenario import WORKLOAD
 from tests.crash.storage import BlobStorage
@@ -81,8 +81,6 @@ def _on_a_lease(machine: Machine) -> Iterator[str]:
         until = datetime.fromisoformat(tags["muster-deadline"]).timestamp()
         if not event["at"] < until <= event["at"] + _TTL.total_seconds():
             yield f"C1 {name}, made at {event['at']:.0f}, has until {until:.0f}"
-    if left := machine.cloud.world.store.of_type("Microsoft.Compute/virtualMachines"):
-        yield f"C1 {[each.name for each in left]} is left"
 
 
 def _true_to_its_record(storage: BlobStorage) -> Iterator[str]:
@@ -143,23 +141,30 @@ _left: dict[tuple[str, str], tuple[child.Ended, Mapping[str, bytes]]] = {}
 
 
 def convert_step(command: Sequence[str], *, environment: Mapping[str, str], **_: Any) -> child.Ended:
-    """A step of a conversion in a process of its own, which is not sealed: the model is no stranger's.
+    """A step of a conversion, not sealed: the model is no stranger's.
 
-    Once for what it is given: after that it leaves what it left then.
+    Done once for what it is given: after that it leaves what it left then.
     """
     case, out = Path(command[3]), Path(command[4])
     key = command[2], _digest(case.parent)
     if key not in _left:
-        # The graph's bytes depend on the order of sets, and with it on the seed that only `environment` fixes.
-        ran = subprocess.run(
-            command, env=environment, cwd=child.PACKAGE, capture_output=True, check=False, timeout=120
-        )
-        ended = child.Ended(code=ran.returncode, log=ran.stderr, sealed=True, seconds=1.0)
+        ended = _carry_out(command, environment)
         _left[key] = ended, {each.name: each.read_bytes() for each in out.iterdir() if each.is_file()}
     ended, files = _left[key]
     for name, data in files.items():
         (out / name).write_bytes(data)
     return ended
+
+
+def _carry_out(command: Sequence[str], environment: Mapping[str, str]) -> child.Ended:
+    """What compares does so in this process. What converts has one of its own: a graph's bytes depend on the order of
+    sets, and with it on the seed that only `environment` fixes."""
+    if command[2] == "node.convert_compare":
+        return child.Ended(convert_compare.main(*map(Path, command[3:])), b"", sealed=True, seconds=1.0)
+    ran = subprocess.run(
+        command, env=environment, cwd=child.PACKAGE, capture_output=True, check=False, timeout=120
+    )
+    return child.Ended(ran.returncode, ran.stderr, sealed=True, seconds=1.0)
 
 
 def _digest(work: Path) -> str:
