@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ CANDIDATES = tuple(names.profile_deployment_name(RUN, number) for number in rang
 _UNTIL = timedelta(minutes=45) + timedelta(
     minutes=10
 )  # the profile's deadline, and the time to remove what is left
+_LATE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class Profiled(Deployment):
 
 
 def _for_a_time(machine: Machine) -> Iterator[str]:
-    """P1: each has its tags and a deadline, soon after the profile's at the latest."""
+    """P1: each has its tags and a deadline, soon after the profile's at the latest.
+
+    What a worker that was out of sight makes after that is begun to be deleted at once, as I11 has it of machines.
+    """
     for event in _made(machine, *CANDIDATES):
         tags, name = event["tags"], _name(event)
         if missing := TAGS - set(tags):
@@ -58,8 +63,16 @@ def _for_a_time(machine: Machine) -> Iterator[str]:
         if tags["muster-owner"] != RUN:
             yield f"P1 {name} is owned by {tags['muster-owner']}"
         until = datetime.fromisoformat(tags["muster-deadline"]).timestamp()
-        if not event["at"] < until <= event["at"] + _UNTIL.total_seconds():
-            yield f"P1 {name}, made at {event['at']:.0f}, has until {until:.0f}"
+        late = max(until, event["at"]) + _LATE.total_seconds()
+        if until > event["at"] + _UNTIL.total_seconds() or _deleting(machine, event) > late:
+            yield f"P1 {name}, made at {event['at']:.0f}, has until {until:.0f}, and is still there"
+
+
+def _deleting(machine: Machine, made: dict[str, Any]) -> float:
+    """When its deletion began."""
+    events = machine.cloud.world.events.since(type_="deployment")
+    ends = (e["at"] for e in events if e["status"] == "Deleting" and e["resource_id"] == made["resource_id"])
+    return min((at for at in ends if at >= made["at"]), default=math.inf)
 
 
 def _without_traffic(machine: Machine) -> Iterator[str]:
