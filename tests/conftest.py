@@ -6,11 +6,16 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.cloud import Cloud, simulated_azure, without_faults
 
 # Whole worlds first: a worker that begins one when the others are done keeps everybody waiting.
 LONGEST = ("tests/e2e/", "tests/crash/", "tests/triggers/", "tests/node/")
+
+# Cores are shared, here and where others run this.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,9 +19,8 @@ from shared.domain.workload import BatchScoring
 from shared.triggers.workloads import read_workload
 
 DECLARATION = ROOT / "workloads" / "flights-nightly.yaml"
-BEFORE_SLOT = timedelta(
-    seconds=100
-)  # the app must have seen the declaration at one tick before its first slot is due
+BEFORE_SLOT = timedelta(seconds=100)
+A_TICK = timedelta(minutes=1)  # between two of the app's looks at its schedules; less than BEFORE_SLOT
 PATIENCE_S = 600
 QUIET_S = 10  # a line at least so often while only the money runs
 
@@ -39,7 +38,9 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
     with World(state, clock=clock) as world:
         say(f"Azure is simulated on this machine; the app's log is {state / 'app.log'}")
         run_id = _prepare(world, workload)
+        clock.set_speed(0)
         world.start_app()
+        _await_first_tick(world, workload)
         clock.set_speed(speed)
         say(f"the app is up at {world.url}; its clock runs at {speed:g} x, its timer is due")
         wait_for(f"run {run_id}", lambda: world.api(f"runs/{run_id}")[0] == 200, world=world)
@@ -52,12 +53,9 @@ def main(state: Path, *, speed: float, resume: bool) -> int:
 def _prepare(world: World, workload: BatchScoring) -> str:
     """Data and champion in place, the clock shortly before the next slot. Gives the id of the run that will come."""
     remembered = world.state / "run-id"
-    service = blob_service(world.environment["MUSTER_STORAGE_ACCOUNT_URL"])
-    seen = service.get_blob_client("muster", f"schedules/{workload.name}.json")
-    if (
-        remembered.exists() and seen.exists()
-    ):  # else the app has not seen the declaration: that slot will never fire
+    if remembered.exists() and _has_seen(world, workload):  # else that slot will never fire
         return remembered.read_text()
+    service = blob_service(world.environment["MUSTER_STORAGE_ACCOUNT_URL"])
     listed = flights.upload_month(
         service.get_container_client(workload.input.container), workload.input.prefix
     )
@@ -74,6 +72,18 @@ def _prepare(world: World, workload: BatchScoring) -> str:
     run_id = names.score_run_id(workload.name, slot.id)
     remembered.write_text(run_id)
     return run_id
+
+
+def _await_first_tick(world: World, workload: BatchScoring) -> None:
+    """A slot that is past when the app first sees the declaration never fires: until it has, time stands still."""
+    if not _has_seen(world, workload):
+        world.clock.advance(A_TICK)
+        wait_for("the app's first tick", lambda: _has_seen(world, workload), world=world)
+
+
+def _has_seen(world: World, workload: BatchScoring) -> bool:
+    service = blob_service(world.environment["MUSTER_STORAGE_ACCOUNT_URL"])
+    return bool(service.get_blob_client("muster", f"schedules/{workload.name}.json").exists())
 
 
 def _jump_before(clock: Clock, slot: Slot) -> None:

@@ -23,6 +23,7 @@ from node import (
     agent,
     checkpoints,
     child,
+    convert,
     document,
     evaluation,
     frozen,
@@ -36,6 +37,7 @@ from node import (
 from node.errors import NodeError
 from node.job import Shard, decode_reference
 from tests.crash import tracked
+from tests.crash.conversion import convert_step
 from tests.crash.retraining import trained
 from tests.crash.strands import OneAfterAnother, Strand
 
@@ -111,6 +113,7 @@ def in_process(clock: Callable[[tzinfo | None], datetime]) -> Iterator[None]:
         mock.patch.object(trial, "Mirror", _Mirror),
         mock.patch.object(child, "run_child", _run_ours),
         *tracked.patches(),
+        mock.patch.object(convert, "run_child", convert_step),
     ]
     with ExitStack() as stack:
         for each in patches:

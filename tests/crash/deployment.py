@@ -17,6 +17,7 @@ from tests.crash.app import user_id
 from tests.crash.scenario import WORKLOAD, Act, Scenario
 from tests.crash.storage import BlobStorage
 from tests.support import deployments
+from tests.support.checker import TAGS
 
 if TYPE_CHECKING:
     from localdev.azuresim.store import Resource
@@ -93,8 +94,15 @@ class Deployment(Scenario):
         machine.cloud.serving.misbehaves = lambda version, weight: version == "2" and weight >= self.fails_at
         here: Any = SimpleNamespace(service=_Account(machine.cloud.storage))
         for version in ("1", "2"):
-            deployments.put_version(here, f"{WORKLOAD}-model", version)
+            self.register(here, version)
         _make_live(machine, self.declaration())
+
+    def register(self, here: Any, version: str) -> None:
+        deployments.put_version(here, f"{WORKLOAD}-model", version)
+
+    def unsafe(self, machine: Machine) -> Iterator[str]:
+        """What must not be of that which comes before green."""
+        yield from ()
 
     def unrest(self, machine: Machine) -> str:
         record = _read(machine, RECORD)
@@ -173,6 +181,8 @@ def unsafe_rollouts(machine: Machine, outcome: Mapping[str, Any]) -> Iterator[st
     yield from _only_the_approved(machine, maps)
     yield from _step_by_step(machine, maps)
     yield from _at_rest(machine, outcome)
+    assert isinstance(machine.scenario, Deployment)
+    yield from machine.scenario.unsafe(machine)
     for event in events.since(type_="deployment"):
         if event["status"] == "Creating" and (missing := TAGS - set(event["tags"])):
             yield f"I12 {event['resource_id']} was made without {sorted(missing)}"
@@ -193,7 +203,7 @@ def _one_writer(machine: Machine, maps: list[dict[str, Any]]) -> Iterator[str]:
     epochs = [int(event["tags"]["muster-epoch"]) for event in maps]
     if epochs != sorted(epochs):
         yield f"I9 epochs {epochs} were accepted"
-    made = {e["tags"]["muster-epoch"] for e in _deployed(machine) if e["resource_id"].endswith(f"/{GREEN}")}
+    made = {e["tags"]["muster-epoch"] for e in deployed(machine) if e["resource_id"].endswith(f"/{GREEN}")}
     for event in maps:
         if event["traffic"].get(GREEN) and {event["tags"]["muster-epoch"]} != made:
             yield f"I9 {GREEN}, made under {made}, got traffic under {event['tags']['muster-epoch']}"
@@ -214,7 +224,7 @@ def _only_the_approved(machine: Machine, maps: list[dict[str, Any]]) -> Iterator
         return
     if datetime.fromisoformat(said["at"]).timestamp() > first["at"]:
         yield f"I8 {GREEN} had traffic before it was approved"
-    for event in _deployed(machine):
+    for event in deployed(machine):
         if (
             event["resource_id"].endswith(f"/{GREEN}")
             and event["tags"]["muster-model-sha256"] != asked["model_sha256"]
@@ -263,10 +273,7 @@ def _at_rest(machine: Machine, outcome: Mapping[str, Any]) -> Iterator[str]:
         yield f"{told} was told of a run that ended {outcome.get('state')}"
 
 
-TAGS = {"muster-app", "muster-lease", "muster-owner", "muster-deadline", "muster-epoch", "muster-managed-by"}
-
-
-def _deployed(machine: Machine) -> list[dict[str, Any]]:
+def deployed(machine: Machine) -> list[dict[str, Any]]:
     return [e for e in machine.cloud.world.events.since(type_="deployment") if e["status"] == "Creating"]
 
 

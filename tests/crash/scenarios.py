@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.crash import deployment, sweeping
+from tests.crash.conversion import Converted
 from tests.crash.deployment import Deployment
+from tests.crash.profiling import Profiled
 from tests.crash.retraining import CARRIERS, Retraining
 from tests.crash.scenario import RUN, Scenario, cluster, vm
 from tests.crash.sweeping import GRID, Sweep
@@ -104,6 +106,9 @@ SCENARIOS: dict[str, Scenario] = {
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),
         Deployment("rollout-stuck", faults=({"preset": "traffic-stuck"},), state="Frozen"),
         Deployment("rollout-cancelled", acts=((deployment.SHIFTED, deployment.cancel),), state="Cancelled"),
+        Converted("rollout-converted"),
+        Converted("rollout-unlike", alike=False, state="Failed"),
+        Profiled("rollout-profiled"),
         Scenario("terminated", acts=((MID_JOB, _terminate),), state="TERMINATED"),
     )
 }  # fmt: skip

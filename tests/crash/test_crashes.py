@@ -15,9 +15,10 @@ from unittest import mock
 
 import pytest
 
-from activities import endpoints, leases
+from activities import conversion, endpoints, leases
 from node import parts, shard, tracking
 from orchestrators import deploy, score, sweep
+from shared.domain.conversion import ParityVerdict
 from shared.domain.lease import Operation
 from shared.platforms import dsvm
 from tests.crash.__main__ import every_single, sample
@@ -143,6 +144,11 @@ class TestTheMachineSees:
 
         with mock.patch.object(deploy, "_approve", nobody_is_asked):
             assert _seen(runner, [Task("rollout-good")], "I8")
+
+    def test_a_converted_model_that_answers_otherwise(self, runner: Runner) -> None:
+        runner.points("rollout-unlike")
+        with mock.patch.object(conversion, "judge_parity", lambda *_: ParityVerdict(ok=True)):
+            assert _seen(runner, [Task("rollout-unlike")], "C3")
 
     def test_a_map_that_is_written_long_after_it_was_decided(self, runner: Runner) -> None:
         every = stalls(runner, "rollout-good")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.ml_events import (
@@ -23,7 +23,6 @@ from shared.domain.ml_events import (
 )
 from shared.durable.wire import MAX_PAYLOAD_BYTES
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
 WORKSPACE = "/subscriptions/S/resourceGroups/R/providers/Microsoft.MachineLearningServices/workspaces/W"
 ACCOUNT = "/subscriptions/S/resourceGroups/R/providers/Microsoft.Storage/storageAccounts/musterdev"
 ML = "Microsoft.MachineLearningServices."
@@ -122,7 +121,6 @@ def test_the_case_of_keys_means_nothing(name: str, case: Callable[[str], str]) -
     assert read(recased(event_grid(name), case, tags=True)).key == plain.key
 
 
-@UNHURRIED
 @given(st.sampled_from(sorted(DATA)), st.lists(st.booleans(), min_size=60, max_size=60))
 def test_any_mixture_of_cases_means_nothing(name: str, upper: list[bool]) -> None:
     flags = iter(upper * 4)
@@ -198,7 +196,6 @@ def test_what_the_data_leaves_out_the_subject_says() -> None:
     assert read(event_grid("DatasetDriftDetected", data={})).run == "drift_7"
 
 
-@UNHURRIED
 @given(
     st.sampled_from(sorted(DATA)),
     st.text(max_size=40),
@@ -259,7 +256,6 @@ def test_what_is_no_fact_we_know_is_a_value_with_its_reason(raw: object) -> None
     assert found.reason
 
 
-@UNHURRIED
 @given(json_values)
 def test_nothing_that_comes_makes_it_raise(raw: object) -> None:
     normalise(raw)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.ml_events import EventKind, MlEvent
@@ -22,7 +22,6 @@ from shared.domain.retrain_decision import (
     patience_ends,
 )
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
 NOW = datetime(2026, 3, 2, 4, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BREACH = MlEvent(
@@ -200,7 +199,6 @@ states = st.builds(
 )
 
 
-@UNHURRIED
 @given(states, st.sampled_from(["Failed", "Completed", "Running", None]), st.integers(0, 9), st.floats(0, 20))
 def test_a_start_breaks_no_rule(before: TriggerState, status: str | None, new: int, usd: float) -> None:
     rules = RULES.model_copy(update={"budget_usd": 10.0})
@@ -212,7 +210,6 @@ def test_a_start_breaks_no_rule(before: TriggerState, status: str | None, new: i
         assert before.answered is None or before.answered < BREACH.occurred
 
 
-@UNHURRIED
 @given(states, st.integers(0, 9))
 def test_waiting_ends(before: TriggerState, new: int) -> None:
     late = facts(new_blobs=new, waiting_since=NOW - 2 * DAY)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.judging import Command, Observation, Ruling
@@ -107,7 +107,7 @@ def observe(look: dict[str, Any], now: datetime, asked: dict[str, int]) -> Obser
     return Observation.model_validate({**given, **metrics_seen, "now": now, "weights": weights})
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(
     stretches=st.lists(STRETCH, max_size=12),
     has_blue=st.booleans(),
