@@ -7,7 +7,7 @@ STATE := .muster
 ROLLOUTS := tests/e2e/test_deploy.py
 RETRAININGS := tests/e2e/test_retrain.py
 
-.PHONY: help setup run run-retrain run-deploy serve test test-retrain test-deploy test-thrice test-kills test-crash test-crash-night mutants lint types schema bench clean
+.PHONY: help setup run run-retrain run-deploy serve test test-retrain test-deploy test-thrice test-kills test-chaos test-crash test-crash-night mutants lint types schema bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,9 +42,12 @@ test-kills: setup ## 200 real SIGKILLs of app, worker and hub in run after run, 
 	APP_KILLS=200 $(PY) -m pytest -s tests/e2e/test_kills.py
 	PLUG_ROUNDS=4 $(PY) -m pytest -s tests/e2e/test_plug.py
 
-test-crash: setup ## every single crash of every night, then 500 random nights (about half an hour on 2 cores)
-	$(PY) -m tests.crash singles
+test-chaos: setup ## 500 random nights, several faults at once (15 minutes on 2 cores)
 	$(PY) -m tests.crash chaos --runs 500
+
+test-crash: setup ## every single crash of every night, then 500 random nights (about an hour on 2 cores)
+	$(PY) -m tests.crash singles
+	$(MAKE) --no-print-directory test-chaos
 
 test-crash-night: setup ## 10,000 random nights and every pair of crashes of the plain one (a night on 2 cores)
 	$(PY) -m tests.crash chaos --runs 10000
