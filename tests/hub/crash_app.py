@@ -135,10 +135,9 @@ def register(worker: TaskHubGrpcWorker) -> TaskHubGrpcWorker:
     return worker
 
 
-def run_all(path: Path) -> None:
+def run_all(path: Path, *, max_deliveries: int = 5) -> None:
     """The host: hub and worker in one process. Ends when every planned instance is finished."""
-    # However often this process is killed, it is not an activity's doing: none is to be given up for it.
-    with TaskHub.open(path, clock=Clock(), max_deliveries=1_000) as hub:
+    with TaskHub.open(path, clock=Clock(), max_deliveries=max_deliveries) as hub:
         worker = InProcessWorker(
             hub.connect_remote("crash", Limits(activities=8)), register(quiet_worker("127.0.0.1:1"))
         )
@@ -167,6 +166,11 @@ def main() -> None:
             signal.pause()
         case [path]:
             run_all(Path(path))
+        case [
+            path,
+            "--killed-from-outside",
+        ]:  # however often, it is no activity's doing: none is given up for it
+            run_all(Path(path), max_deliveries=1_000)
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ def test_killed_at_random_moments_every_orchestration_ends_right(tmp_path: Path)
 def kill_until_done(path: Path, chance: random.Random, *, most: int) -> int:
     """How often the host was killed before all work of this file was done."""
     for killed in range(most):
-        with process(str(path)) as host:
+        with process(str(path), "--killed-from-outside") as host:
             time.sleep(chance.uniform(0, 0.3))  # the moment of the kill is what is being varied
             if host.poll() is not None:
                 return killed
-    with process(str(path)) as host:
+    with process(str(path), "--killed-from-outside") as host:
         assert host.wait(60) == 0
     return most
 
