@@ -26,8 +26,9 @@ def tend_endpoints(flow: Flow, request: TendRequest) -> Steps[TendReport]:
     It never waits for Azure: the next pass, a minute later, sees what is left. One endpoint's trouble stops no other.
     """
     found = yield from flow.call(contracts.LIST_LOST_ROLLOUTS, request)
-    # Every pass is a chain of its own: the passes share one instance id.
-    trail = AuditTrail(flow, who="tender", chain=f"tend-{found.now:%Y%m%dT%H%M%SZ}")
+    # Every pass is a chain of its own: one follows the other under one instance id, and one may be at work beside it.
+    beside = flow.instance_id.partition(TENDER)[2]
+    trail = AuditTrail(flow, who="tender", chain=f"tend{beside}-{found.now:%Y%m%dT%H%M%SZ}")
     done: Counter[str] = Counter()
     failed = list(found.failed)
     for chore in found.chores:

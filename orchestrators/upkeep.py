@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.errors import AppError
 from shared.domain.lease import LeaseClosing
-from shared.domain.upkeep import ReapReport, ReapRequest
+from shared.domain.upkeep import REAPER, ReapReport, ReapRequest
 from shared.durable import contracts
 from shared.durable.audit import AuditTrail
 from shared.durable.blueprint import orchestrator
@@ -22,8 +22,9 @@ def reap_leases(flow: Flow, request: ReapRequest) -> Steps[ReapReport]:
     pass that dies costs one minute.
     """
     overdue = yield from flow.call(contracts.LIST_LEASES, request)
-    # Every pass is a chain of its own: the passes share one instance id.
-    trail = AuditTrail(flow, who="reaper", chain=f"reap-{overdue.now:%Y%m%dT%H%M%SZ}")
+    # Every pass is a chain of its own: one follows the other under one instance id, and one may be at work beside it.
+    beside = flow.instance_id.partition(REAPER)[2]
+    trail = AuditTrail(flow, who="reaper", chain=f"reap{beside}-{overdue.now:%Y%m%dT%H%M%SZ}")
     failed: list[str] = []
     for removal in overdue.removals:
         try:

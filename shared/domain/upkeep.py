@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from shared.domain.lease import TAG_EPOCH, TAG_LEASE, TAG_OWNER, Lease, OwnedResource, TagFault, deadline_of
 from shared.domain.wire import Wire
 
+REAPER = "reap-leases"  # a pass's instance id; that of one beside it goes on with "-2"
 MAX_PER_PASS = 12  # a wrong idea must not empty the group in a minute; the next pass goes on
 GRACE = timedelta(minutes=2)  # after the deadline, for the run's own release to finish first
 

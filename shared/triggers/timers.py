@@ -32,10 +32,11 @@ async def reap(timer: func.TimerRequest, client) -> None:  # type: ignore[no-unt
     """Start a pass over machines and one over endpoints, unless one is at work."""
     from shared.triggers import upkeep
 
+    now = fired_at(timer)
     try:
-        await upkeep.reap(client)
+        await upkeep.reap(client, now)
     finally:  # machines' trouble is not the endpoints'
-        await upkeep.tend(client)
+        await upkeep.tend(client, now)
 
 
 @bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *", run_on_startup=False)

@@ -10,6 +10,8 @@ from durabletask.internal import orchestrator_service_pb2 as pb
 
 from localdev.runner.hub import TaskHub
 from localdev.runner.hub.turns import read_history
+from shared.domain.fence import TENDER
+from shared.domain.upkeep import REAPER
 from tests.crash import app
 
 FINAL = {
@@ -56,6 +58,12 @@ def histories_of(hub: TaskHub, prefix: str = "") -> Iterator[History]:
         with hub.store.reading() as sql:
             blobs = read_history(sql, instance.key)
         yield History(instance.id, tuple(pb.HistoryEvent.FromString(blob) for blob in blobs))
+
+
+def ended_passes(hub: TaskHub) -> list[History]:
+    """Passes of upkeep that have come to their end. Each is replaced by the next one under its instance id."""
+    passes = (*histories_of(hub, REAPER), *histories_of(hub, TENDER))
+    return [each for each in passes if any(e.HasField("executionCompleted") for e in each.events)]
 
 
 def replay_fault(history: History, function: Any = None, *, every_turn: bool = False) -> str | None:

@@ -8,7 +8,6 @@ each the plan may crash something. The same scenario and plan give the same run,
 from __future__ import annotations
 
 import fnmatch
-import heapq
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from tests.crash import app
 from tests.crash.agents import AgentRun, WorkerDied
 from tests.crash.clock import VirtualClock
 from tests.crash.cloud import AnswerLost, Cloud
-from tests.crash.histories import History, histories_of
+from tests.crash.histories import History, ended_passes
 from tests.crash.plans import Plan, Verdict
 from tests.crash.points import Point, Work, kind_of, label_of, next_minute
 from tests.crash.rest import unfinished
@@ -33,6 +32,7 @@ from tests.crash.strands import Killed, Strand
 from tests.crash.wire import no_answer
 
 RESTART_S, USER_TRIES_AGAIN_S = 5.0, 20.0
+HANG_S = 600.0  # host.json's functionTimeout: Azure ends a process in which anything runs for longer
 STALL_S = 30.0  # the hub's visibility timeout: whose worker is silent for longer is given to another one
 APP_REQUEST_S, AGENT_REQUEST_S, DISPATCH_S = 0.05, 0.6, 0.01
 _STEPS = 200_000
@@ -65,7 +65,7 @@ class Machine:
         self._down_until = 0.0
         self._hub: TaskHub | None = None
         self._session: WorkSession
-        self.started, self._timers = self.clock.time(), list[tuple[float, str]]()
+        self.started, self._timers = self.clock.time(), dict[str, float]()
         scenario.land(self.cloud.storage.put)
         for region, cores in scenario.quotas.items():
             self.cloud.world.quotas[region]["standardDSv5Family"] = cores
@@ -92,8 +92,7 @@ class Machine:
         for fault in (*self.scenario.faults, *self.plan.faults(self.scenario)):
             self.cloud.world.faults.add(fault)
         self.started = self.clock.time()
-        self._timers = [(next_minute(self.started), "tick"), (next_minute(self.started) - 30, "reap")]
-        heapq.heapify(self._timers)
+        self._timers = {"reap": next_minute(self.started) - 30, "tick": next_minute(self.started)}
 
     def close(self) -> None:
         for strand in (*self._strands, *self._zombies, *(agent.strand for agent in self._agents)):
@@ -267,7 +266,7 @@ class Machine:
         else:
             if (timer := self._next_timer()) is not None:
                 moments.append((timer, -2, None))
-            moments.append((self._timers[0][0], -1, "timer"))
+            moments.append((min(self._timers.values()), -1, "timer"))
         moment, _, what = min(moments, key=lambda each: each[:2])
         self.clock.move_to(moment)
         if isinstance(what, Strand):
@@ -285,6 +284,9 @@ class Machine:
         yield from (a.strand for a in self._agents if not a.strand.over)
 
     def _resume(self, strand: Strand) -> None:
+        if strand.hangs:
+            self._dead = True
+            return
         strand.resume()
         if strand in self._zombies:
             self._resumed_zombie(strand)
@@ -300,7 +302,7 @@ class Machine:
             if isinstance(strand.error, Exception):
                 self.plan.trigger_failed(strand.name, strand.error)
             return
-        self._session.complete_activity(app.activity_response(strand.token.item, strand.result, strand.error))
+        self._answer(strand)
         self._dead = self._point("activity", f"{strand.name} | answered") is Verdict.DIE
 
     def _lose_sight_of(self, strand: Strand) -> None:
@@ -317,33 +319,32 @@ class Machine:
             return
         self._zombies.remove(strand)
         if self._hub is not None and not isinstance(strand.error, Killed):
-            self._session.complete_activity(
-                app.activity_response(strand.token.item, strand.result, strand.error)
-            )
+            self._answer(strand)
+
+    def _answer(self, strand: Strand) -> None:
+        self._session.complete_activity(app.activity_response(strand.token.item, strand.result, strand.error))
 
     def _fire(self) -> None:
-        moment, name = heapq.heappop(self._timers)
+        moment, name = min((moment, name) for name, moment in self._timers.items())
         self._quiet = {*self._quiet, name} if not self._why_not_at_rest() else set()
-        heapq.heappush(self._timers, (moment + self._period_s(name), name))
+        self._timers[name] = moment + self._period_s(name)
         if name == "reap":
-            self._keep_histories()
+            self.reaper_histories += ended_passes(self.hub)
         client = app.HubClient(lambda: self.hub, self.visit)
         due = datetime.fromtimestamp(moment, UTC)
         self._spawn(Strand(f"trigger {name}", lambda: app.run_timer(name, due, client)))
 
-    def _keep_histories(self) -> None:
-        """The passes of the reaper share one instance id, and so do those of the tender: each replaces the one before."""
-        for history in (*histories_of(self.hub, "reap-leases"), *histories_of(self.hub, "tend-endpoints")):
-            if any(e.HasField("executionCompleted") for e in history.events):
-                self.reaper_histories.append(history)
-
     def _period_s(self, name: str) -> float:
         """A minute, as deployed, where it matters; five where a tick could only find nothing, which is dear to run."""
-        idle = self._has_run() and not self._root_over() if name == "tick" else not self._root_over()
-        return 300 if idle else 60
+        idle = self._is_run(over=False) if name == "tick" else not self._is_run(over=True)
+        hangs = any(strand.wake > self.clock.time() + STALL_S for strand in self._strands)
+        return 300 if idle and not hangs else 60
 
     def _spawn(self, strand: Strand, delay_s: float = 0.0) -> None:
-        strand.wake = self.clock.time() + self.plan.latency(self, strand.name, delay_s)
+        """It may hang before it does anything, in a process that lives: nobody else is given its item meanwhile."""
+        hangs_s = self.plan.latency(self, strand.name, delay_s)
+        strand.hangs = hangs_s > HANG_S
+        strand.wake = self.clock.time() + min(hangs_s, HANG_S)
         self._strands.append(strand)
 
     def _start_agent(self, vm_id: str, reference: dict[str, Any], environment: Mapping[str, str]) -> AgentRun:
@@ -379,17 +380,14 @@ class Machine:
 
     # rest
 
-    def _root_over(self) -> bool:
+    def _is_run(self, *, over: bool) -> bool:
         root = self.hub.get_instance(self.scenario.run, payloads=False) if self._hub else None
-        return root is not None and root.status.is_final
-
-    def _has_run(self) -> bool:
-        return self._hub is not None and self.hub.get_instance(self.scenario.run, payloads=False) is not None
+        return root is not None and root.status.is_final == over
 
     def _why_not_at_rest(self) -> str:
         if self._hub is None:
             return "the app is down"
-        if not self._root_over():
+        if not self._is_run(over=True):
             return "the run is not over"
         if at_work := [*self._strands, *self._zombies]:
             return f"{at_work[0].name} is at work"

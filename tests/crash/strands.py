@@ -24,6 +24,7 @@ class Strand:
     def __init__(self, name: str, work: Callable[[], Any]) -> None:
         self.name = name
         self.wake = 0.0  # the machine's: when to go on
+        self.hangs = False  # the machine's: it never goes on, and its process is ended then
         self.over = False
         self.dying = False
         self.result: Any = None

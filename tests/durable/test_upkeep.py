@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.errors import ConflictError, DeniedError
 from shared.domain.lease import Lease, OwnedResource
-from shared.domain.upkeep import Overdue, ReapReport, ReapRequest, Removal
+from shared.domain.upkeep import REAPER, Overdue, ReapReport, ReapRequest, Removal
 from shared.durable import contracts
 from tests.durable.night import OFFERS, REAPED, Night
 from tests.durable.stage import Stage
@@ -16,9 +16,9 @@ REMOVALS = tuple(
 SETTLED = Lease(id="ab" * 8, owner="score-a", epoch=1, platform="dsvm", offer=OFFERS[0], deadline=REAPED)
 
 
-def _pass(azure: Stage) -> ReapReport:
+def _pass(azure: Stage, instance: str = REAPER) -> ReapReport:
     azure.script(contracts.LIST_LEASES, Overdue(removals=REMOVALS, settled=(SETTLED,), alive=1, now=REAPED))
-    return azure.outcome(contracts.REAP_LEASES, ReapRequest(), "reap-leases")
+    return azure.outcome(contracts.REAP_LEASES, ReapRequest(), instance)
 
 
 def test_a_pass_asks_once_for_everything_and_waits_for_nothing(azure: Stage) -> None:
@@ -46,3 +46,9 @@ def test_every_pass_writes_a_chain_of_its_own(azure: Stage, night: Night) -> Non
     assert [(e.chain, e.seq, e.target) for e in azure.of(contracts.AUDIT)] == [
         ("reap-20260301T050030Z", n + 1, removal.resource.id) for n, removal in enumerate(REMOVALS)
     ]
+
+
+def test_passes_at_work_side_by_side_write_chains_of_their_own(azure: Stage) -> None:
+    _pass(azure, f"{REAPER}-2")
+
+    assert {e.chain for e in azure.of(contracts.AUDIT)} == {"reap-2-20260301T050030Z"}

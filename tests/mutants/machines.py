@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 _DSVM, _RELEASE = "tests/platforms/test_dsvm.py", "tests/platforms/test_dsvm_release.py"
 _MACHINES, _LEASED = "tests/activities/test_machines.py", "tests/durable/test_leased.py"
 _UPKEEP = "tests/domain/test_upkeep.py"
+_PASSES = "tests/triggers/test_upkeep.py"
 
 MAKING = (
     Mutant(
@@ -283,6 +284,27 @@ REAPING = (
         old='            failed.append(f"{removal.resource.name}: {error}")\n',
         new="            raise\n",
         tests=("tests/durable/test_upkeep.py::test_what_cannot_be_removed_does_not_keep_the_rest",),
+    ),
+    Mutant(
+        name="one-pass-that-works-is-enough",
+        file="shared/triggers/upkeep.py",
+        old="        if look.as_of is None or now - look.as_of < STUCK:\n            return None\n",
+        new="",
+        tests=(f"{_PASSES}::test_one_pass_of_each_is_at_work_while_it_makes_steps",),
+    ),
+    Mutant(
+        name="no-pass-waits-for-one-that-hangs",
+        file="shared/triggers/upkeep.py",
+        old="now - look.as_of < STUCK:",
+        new="True:",
+        tests=(f"{_PASSES}::test_a_pass_that_makes_no_step_does_not_keep_the_next",),
+    ),
+    Mutant(
+        name="passes-side-by-side-write-two-chains",
+        file="orchestrators/upkeep.py",
+        old="    beside = flow.instance_id.partition(REAPER)[2]\n",
+        new='    beside = ""\n',
+        tests=("tests/durable/test_upkeep.py::test_passes_at_work_side_by_side_write_chains_of_their_own",),
     ),
 )
 
