@@ -18,7 +18,8 @@ from tests.crash.histories import histories_of
 from tests.crash.plans import Plan
 from tests.crash.retraining import Retraining
 from tests.crash.rig import Rig
-from tests.crash.verdict import MAX_EVENTS, MAX_PAYLOAD, state_of, violations
+from tests.crash.scenario import state_of
+from tests.crash.verdict import MAX_EVENTS, MAX_PAYLOAD, violations
 
 TRIALS, CONCURRENCY = 1_000, 20
 

@@ -22,7 +22,8 @@ from tests.crash.histories import histories_of
 from tests.crash.plans import Plan
 from tests.crash.retraining import DAYS, Retraining
 from tests.crash.rig import Rig
-from tests.crash.verdict import MAX_EVENTS, MAX_PAYLOAD, state_of
+from tests.crash.scenario import state_of
+from tests.crash.verdict import MAX_EVENTS, MAX_PAYLOAD
 from tests.support import training
 
 UNITS, ROWS_A_DAY = 500, 40

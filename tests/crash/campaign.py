@@ -18,8 +18,9 @@ from tests.crash.machine import Machine, Stuck
 from tests.crash.plans import CrashAt, Plan, Verdict
 from tests.crash.points import Point
 from tests.crash.rig import Rig
+from tests.crash.scenario import state_of
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.verdict import Baseline, state_of, violations
+from tests.crash.verdict import Baseline, violations
 
 _EFFECTS = ("PUT ", "POST ", "DELETE ", "start ", "raise ", "after commit", "answered")
 
@@ -127,7 +128,7 @@ class Runner:
         scenario = SCENARIOS[task.scenario]
         if task.is_strict or baseline.published or scenario.bad_files or not scenario.files:
             return baseline
-        undisturbed = next(
+        undisturbed = next(  # of each number of files the first in the list is
             s.name for s in SCENARIOS.values() if (s.files, s.state) == (scenario.files, "Completed")
         )
         return replace(baseline, published=self._fault_free(undisturbed)[0].published)

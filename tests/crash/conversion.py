@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node import child, convert_compare
-from tests.crash.deployment import GREEN, PRESETS, RUN, Deployment, deployed
+from tests.crash.deployment import GREEN, PRESETS, RUN, Deployment, brief, deployed
 from tests.crash.scenario import WORKLOAD
 from tests.crash.storage import BlobStorage
 from tests.support import conversions, deployments
-from tests.support.checker import TAGS
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
@@ -60,27 +58,13 @@ class Converted(Deployment):
         else:
             super().register(here, version)
 
-    def unsafe(self, machine: Machine) -> Iterator[str]:
-        """C1 to C3: of the machine, of the converted file, and of what may be deployed."""
-        yield from _on_a_lease(machine)
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
+        """C1 to C3: of the machine that converts, of the converted file, and of what may be deployed."""
+        yield from super().unkept(machine, strict=strict)
+        made = [e for e in machine.cloud.world.events.since(type_="vm") if e["power"] == "creating"]
+        yield from (f"C1 {fault}" for fault in brief(made, _TTL))
         yield from _true_to_its_record(machine.cloud.storage)
         yield from _nothing_unlike(machine)
-
-
-def _on_a_lease(machine: Machine) -> Iterator[str]:
-    """C1: each machine that converts is the run's, by its tags, and has a deadline within the conversion's `ttl`."""
-    for event in machine.cloud.world.events.since(type_="vm"):
-        if event["power"] != "creating":
-            continue
-        tags, name = event["tags"], event["resource_id"].rpartition("/")[2]
-        if missing := TAGS - set(tags):
-            yield f"C1 {name} was made without {sorted(missing)}"
-            continue
-        if tags["muster-owner"] != RUN:
-            yield f"C1 {name} is owned by {tags['muster-owner']}"
-        until = datetime.fromisoformat(tags["muster-deadline"]).timestamp()
-        if until > event["at"] + _TTL.total_seconds():  # what is made too late is I11's
-            yield f"C1 {name}, made at {event['at']:.0f}, has until {until:.0f}"
 
 
 def _true_to_its_record(storage: BlobStorage) -> Iterator[str]:
@@ -93,9 +77,9 @@ def _true_to_its_record(storage: BlobStorage) -> Iterator[str]:
         digest = hashlib.sha256(data).hexdigest()
         if (other := seen.setdefault(digest, version)) != version:
             yield f"C2 {version} and {other} are one file"
-        lineage = _json(storage, "models", f"{MODEL}/{version}/LINEAGE.json")
-        card = _json(storage, "models", f"{MODEL}/{version}/MODEL.json")
-        record = _json(storage, "muster", lineage.get("record", "")).get("found", {})
+        lineage = storage.document("models", f"{MODEL}/{version}/LINEAGE.json")
+        card = storage.document("models", f"{MODEL}/{version}/MODEL.json")
+        record = storage.document("muster", lineage.get("record", "")).get("found", {})
         told = {
             "lineage": lineage.get("sha256"),
             "card": card.get("sha256", digest),  # the last to be written: without it there is no version yet
@@ -117,7 +101,7 @@ def _nothing_unlike(machine: Machine) -> Iterator[str]:
     """C3: green is made of the file that passed, after that is on record; what did not pass is no version at all."""
     storage, scenario = machine.cloud.storage, machine.scenario
     assert isinstance(scenario, Converted)
-    report = _json(storage, "muster", f"deployments/{RUN}/conversion.json")
+    report = storage.document("muster", f"deployments/{RUN}/conversion.json")
     made = [event for event in deployed(machine) if event["resource_id"].endswith(f"/{GREEN}")]
     if made and not report.get("converted"):
         yield f"C3 {GREEN} was made, and the conversion came to {report.get('reason', 'nothing')}"
@@ -130,11 +114,6 @@ def _nothing_unlike(machine: Machine) -> Iterator[str]:
     if not report.get("converted") and scenario.alike is False:
         found = [name for name in storage.names("models", f"{MODEL}/") if "-onnx-" in name]
         yield from (f"C3 {name} did not pass, and is there" for name in found)
-
-
-def _json(storage: BlobStorage, container: str, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((storage.read(container, path) if path else None) or b"{}")
-    return found
 
 
 _left: dict[tuple[str, str], tuple[child.Ended, Mapping[str, bytes]]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS, ENDPOINTS
 from shared.domain import names
 from tests.crash.app import user_id
-from tests.crash.scenario import WORKLOAD, Act, Scenario
+from tests.crash.scenario import WORKLOAD, Act, Scenario, outcome_of
 from tests.crash.storage import BlobStorage
 from tests.support import deployments
 from tests.support.checker import TAGS
@@ -100,9 +100,19 @@ class Deployment(Scenario):
     def register(self, here: Any, version: str) -> None:
         deployments.put_version(here, f"{WORKLOAD}-model", version)
 
-    def unsafe(self, machine: Machine) -> Iterator[str]:
-        """What must not be of that which comes before green."""
-        yield from ()
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
+        """I7 to I9, from what Azure accepted: whole maps, one writer, only who may, and one deployment at the end."""
+        events = machine.cloud.world.events
+        maps = [event for event in events.since(type_="traffic") if event["endpoint"] == WORKLOAD]
+        yield from _whole(maps)
+        yield from (f"I7 {fault}" for fault in machine.cloud.serving.unanswered(WORKLOAD))
+        yield from _one_writer(machine, maps)
+        yield from _only_the_approved(machine, maps)
+        yield from _step_by_step(machine, maps)
+        yield from _at_rest(machine, outcome_of(machine))
+        for event in deployed(machine):
+            if missing := TAGS - set(event["tags"]):
+                yield f"I12 {event['resource_id']} was made without {sorted(missing)}"
 
     def unrest(self, machine: Machine) -> str:
         record = _read(machine, RECORD)
@@ -116,8 +126,8 @@ class Deployment(Scenario):
 
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
         """Who is live, and what the run says it did; not when."""
-        record = json.loads(storage.read("muster", RECORD) or b"{}")
-        outcome = json.loads(storage.read("muster", f"runs/{RUN}/outcome.json") or b"{}")
+        record = storage.document("muster", RECORD)
+        outcome = storage.document("muster", f"runs/{RUN}/outcome.json")
         told = ("state", "live", "previous", "weights", "model", "model_sha256", "approved_by", "teardown")
         return {
             "record": json.dumps([record["live"], record["previous"], record["kept"]]).encode(),
@@ -164,28 +174,25 @@ def _model(machine: Machine, version: str) -> Any:
     from shared.domain.registry import ModelRef
 
     name = f"{WORKLOAD}-model"
-    card = json.loads(machine.cloud.storage.read("models", f"{name}/{version}/MODEL.json") or b"{}")
+    card = machine.cloud.storage.document("models", f"{name}/{version}/MODEL.json")
     return ModelRef(
         name=name, version=version, flavor=card["flavor"], container="models", prefix=f"{name}/{version}/",
         file=card["file"], sha256=card["sha256"],
     )  # fmt: skip
 
 
-def unsafe_rollouts(machine: Machine, outcome: Mapping[str, Any]) -> Iterator[str]:
-    """I7 to I9, from what Azure accepted: whole maps, one writer, only who may, and one deployment at the end."""
-    events = machine.cloud.world.events
-    maps = [event for event in events.since(type_="traffic") if event["endpoint"] == WORKLOAD]
-    yield from _whole(maps)
-    yield from (f"I7 {fault}" for fault in machine.cloud.serving.unanswered(WORKLOAD))
-    yield from _one_writer(machine, maps)
-    yield from _only_the_approved(machine, maps)
-    yield from _step_by_step(machine, maps)
-    yield from _at_rest(machine, outcome)
-    assert isinstance(machine.scenario, Deployment)
-    yield from machine.scenario.unsafe(machine)
-    for event in events.since(type_="deployment"):
-        if event["status"] == "Creating" and (missing := TAGS - set(event["tags"])):
-            yield f"I12 {event['resource_id']} was made without {sorted(missing)}"
+def brief(events: Iterable[Mapping[str, Any]], within: timedelta) -> Iterator[str]:
+    """What of these creations is not the run's by its tags, or has no deadline so soon after it was made."""
+    for event in events:
+        tags, name = event["tags"], event["resource_id"].rpartition("/")[2]
+        if missing := TAGS - set(tags):
+            yield f"{name} was made without {sorted(missing)}"
+            continue
+        if tags["muster-owner"] != RUN:
+            yield f"{name} is owned by {tags['muster-owner']}"
+        until = datetime.fromisoformat(tags["muster-deadline"]).timestamp()
+        if until > event["at"] + within.total_seconds():
+            yield f"{name}, made at {event['at']:.0f}, has until {until:.0f}"
 
 
 def _whole(maps: list[dict[str, Any]]) -> Iterator[str]:
@@ -282,8 +289,7 @@ def _there(machine: Machine) -> list[Resource]:
 
 
 def _read(machine: Machine, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(machine.cloud.storage.read("muster", path) or b"{}")
-    return found
+    return machine.cloud.storage.document("muster", path)
 
 
 class _Account:

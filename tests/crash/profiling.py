@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS
 from shared.domain import names
-from tests.crash.deployment import GREEN, RUN, Deployment, deployed
-from tests.support.checker import TAGS
+from tests.crash.deployment import GREEN, RUN, Deployment, brief, deployed
+from tests.crash.scenario import LATE
 
 if TYPE_CHECKING:
     from tests.crash.machine import Machine
@@ -22,7 +21,6 @@ SIZES = ({"cpu": "1", "usdPerHour": 0.2}, {"cpu": "3", "usdPerHour": 0.3}, {"cpu
 CANDIDATES = tuple(names.profile_deployment_name(RUN, number) for number in range(1, len(SIZES) + 1))
 # The profile's deadline, and the time to remove what is left.
 _UNTIL = timedelta(minutes=45 + 10)
-_LATE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -36,31 +34,26 @@ class Profiled(Deployment):
             "profile": {"instanceTypes": list(SIZES), "load": load, "deadline": "PT45M"},
         }
 
-    def unsafe(self, machine: Machine) -> Iterator[str]:
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
         """P1 to P4: candidates are the run's, for a time, without traffic and not for ever; green is as was found."""
-        yield from _for_a_time(machine)
+        yield from super().unkept(machine, strict=strict)
+        yield from (f"P1 {fault}" for fault in brief(_made(machine, *CANDIDATES), _UNTIL))
+        yield from _outlived(machine)
         yield from _without_traffic(machine)
         there = {each.name for each in machine.cloud.world.store.of_type(DEPLOYMENTS)}
         yield from (f"P3 {name} is left" for name in CANDIDATES if name in there)
         yield from _as_recommended(machine)
 
 
-def _for_a_time(machine: Machine) -> Iterator[str]:
-    """P1: each has its tags and a deadline, soon after the profile's at the latest.
+def _outlived(machine: Machine) -> Iterator[str]:
+    """P1: the deletion of each begins soon after its deadline at the latest.
 
-    What a worker that was out of sight makes after that is begun to be deleted at once, as I11 has it of machines.
+    Of what a worker that was out of sight makes after that, it begins at once, as I11 has it of machines.
     """
     for event in _made(machine, *CANDIDATES):
-        tags, name = event["tags"], _name(event)
-        if missing := TAGS - set(tags):
-            yield f"P1 {name} was made without {sorted(missing)}"
-            continue
-        if tags["muster-owner"] != RUN:
-            yield f"P1 {name} is owned by {tags['muster-owner']}"
-        until = datetime.fromisoformat(tags["muster-deadline"]).timestamp()
-        late = max(until, event["at"]) + _LATE.total_seconds()
-        if until > event["at"] + _UNTIL.total_seconds() or _deleting(machine, event) > late:
-            yield f"P1 {name}, made at {event['at']:.0f}, has until {until:.0f}, and is still there"
+        until = datetime.fromisoformat(event["tags"]["muster-deadline"]).timestamp()
+        if _deleting(machine, event) > max(until, event["at"]) + LATE.total_seconds():
+            yield f"P1 {_name(event)}, made at {event['at']:.0f}, has until {until:.0f}, and is still there"
 
 
 def _deleting(machine: Machine, made: dict[str, Any]) -> float:
@@ -80,7 +73,7 @@ def _without_traffic(machine: Machine) -> Iterator[str]:
 
 def _as_recommended(machine: Machine) -> Iterator[str]:
     """P4: green is made after the profile is on record, which recommends one that passed, and at that one's size."""
-    record = json.loads(machine.cloud.storage.read("muster", f"deployments/{RUN}/profile.json") or b"{}")
+    record = machine.cloud.storage.document("muster", f"deployments/{RUN}/profile.json")
     chosen = record.get("recommendation", {}).get("chosen", "")
     tried = next((each for each in record.get("tried", ()) if each["deployment"] == chosen), None)
     green = _made(machine, GREEN)

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.domain import names
 from shared.domain.units import SCHEMA, unit_key
-from tests.crash.scenario import SLOT, WORKLOAD, Scenario, deploy_yesterday
+from tests.crash.scenario import SLOT, WORKLOAD, Scenario, deploy_yesterday, outcome_of
 from tests.crash.storage import BlobStorage
 from tests.support import training
+
+if TYPE_CHECKING:
+    from tests.crash.machine import Machine
 
 DAYS = training.WINTER + training.SUMMER
 CARRIERS = ("AA", "B6", "DL", "UA")
@@ -57,12 +60,16 @@ class Retraining(Scenario):
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
         return {name: storage.read("models", name) or b"" for name in storage.names("models")}
 
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
+        """T1 to T4."""
+        yield from _unfair_titles(machine.cloud.storage, self, outcome_of(machine))
 
-def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[str, Any]) -> Iterator[str]:
+
+def _unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[str, Any]) -> Iterator[str]:
     """T1 to T3: every planned trial has one record; one version more and the title for a run that won it, else none."""
     model, run = f"{WORKLOAD}-model", scenario.run
     versions = {name.split("/")[1] for name in storage.names("models", f"{model}/") if name.count("/") > 1}
-    champion = json.loads(storage.read("models", f"{model}/champion.json") or b"{}")["version"]
+    champion = storage.document("models", f"{model}/champion.json")["version"]
     won = outcome.get("state") == "Completed"
     if won and (champion, sorted(versions)) != ("2", ["1", "2"]):
         yield f"T2 {run} won, and of versions {sorted(versions)} the champion is {champion}"
@@ -77,7 +84,7 @@ def unfair_titles(storage: BlobStorage, scenario: Retraining, outcome: Mapping[s
 
 def _unfair_units(storage: BlobStorage, model: str, scenario: Retraining) -> Iterator[str]:
     """T4: a version holds each unit's model as its index says: the loyal one's of before, the others' of the run."""
-    index = json.loads(storage.read("models", f"{model}/2/UNITS.json") or b"{}")
+    index = storage.document("models", f"{model}/2/UNITS.json")
     told = {unit["unit"]: unit["run"] for unit in index["units"]}
     if told != {unit: "before" if unit == training.LOYAL else scenario.run for unit in scenario.units}:
         yield f"T4 {scenario.run} won, and its units come from {told}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -20,6 +21,8 @@ WORKLOAD = "nightly"
 SLOT = "20260301T020000Z"
 RUN = names.score_run_id(WORKLOAD, SLOT)
 MODEL = "plain"
+OUTPUT = f"nightly/{SLOT}/"
+LATE = timedelta(minutes=5)  # beyond a deadline: the reaper's grace, its next pass, and Azure's own time
 _YESTERDAY = "2026-02-28T12:00:00+00:00"
 
 Act = Callable[["Machine"], None]
@@ -87,6 +90,51 @@ class Scenario:
     def published(self, storage: BlobStorage) -> dict[str, bytes]:
         """What the run is for: the blobs that others read."""
         return {name: storage.read("scores", name) or b"" for name in storage.names("scores")}
+
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
+        """What this kind of run promised and did not keep. `strict`: nothing but the app's process was crashed.
+
+        I4, I5: either all of it is published, each input once, or nothing is.
+        """
+        storage, found = machine.cloud.storage, self.published(machine.cloud.storage)
+        if f"{OUTPUT}_SUCCESS" not in found:
+            if state_of(machine) == "TERMINATED":  # which runs no clean-up; readers go by _SUCCESS
+                return
+            yield from (f"I4 {name} is there without _SUCCESS" for name in found)
+            return
+        manifest = json.loads(found[f"{OUTPUT}_MANIFEST.json"])
+        success = json.loads(found[f"{OUTPUT}_SUCCESS"])
+        if success["manifest"] != hashlib.sha256(found[f"{OUTPUT}_MANIFEST.json"]).hexdigest():
+            yield "I5 _SUCCESS names another manifest"
+        parts = {part["blob"]: part["sha256"] for part in manifest["parts"]}
+        if set(parts) != {name for name in found if "/part-" in name}:
+            yield f"I4 declared {sorted(parts)}, found {sorted(found)}"
+        for name, digest in parts.items():
+            if hashlib.sha256(found.get(name, b"")).hexdigest() != digest:
+                yield f"I4 {name} is not what the manifest says"
+        items = sorted(item["blob"] for item in manifest["items"])
+        if items != storage.names("landing"):
+            yield f"I4 landed {storage.names('landing')}, accounted for {items}"
+        watermark = storage.document("muster", "watermarks/nightly.json")
+        if watermark.get("run") != machine.scenario.run or watermark.get("claim"):
+            yield f"I5 published, and the watermark says {watermark}"
+
+
+def cancel(machine: Machine) -> None:
+    """What a user does who is no longer interested."""
+    machine.user("cancel_run", id=machine.scenario.run)
+
+
+def outcome_of(machine: Machine) -> dict[str, Any]:
+    """The run's own record of how it ended; empty where it came to none."""
+    return machine.cloud.storage.document("muster", f"runs/{machine.scenario.run}/outcome.json")
+
+
+def state_of(machine: Machine) -> str:
+    """How the run ended by its own record; without one, how its instance did."""
+    outcome = outcome_of(machine)
+    root = machine.hub.get_instance(machine.scenario.run)
+    return str(outcome["state"]) if outcome else (root.status.name if root else "absent")
 
 
 def deploy_yesterday(put: Callable[[str, str, bytes], None]) -> None:

@@ -9,7 +9,7 @@ from tests.crash.conversion import Converted
 from tests.crash.deployment import Deployment
 from tests.crash.profiling import Profiled
 from tests.crash.retraining import CARRIERS, Retraining
-from tests.crash.scenario import RUN, Scenario, cluster, vm
+from tests.crash.scenario import RUN, Scenario, cancel, cluster, vm
 from tests.crash.sweeping import GRID, Sweep
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ ML = "Microsoft.MachineLearningServices/workspaces"
 RESIZE = f"{ML}/computes/resize"
 CREATE = "Microsoft.Compute/virtualMachines/write"
 DELETE = "Microsoft.Compute/virtualMachines/delete"
-
-
-def _cancel(machine: Machine) -> None:
-    machine.user("cancel_run", id=RUN)
 
 
 def _terminate(machine: Machine) -> None:
@@ -72,7 +68,7 @@ SCENARIOS: dict[str, Scenario] = {
         )),
         Scenario("cluster-job-failed", CLUSTER, files=4, state="Failed",
                  faults=({"kind": "script_fails", "operation": f"{ML}/jobs/write", "resource": "*-b01-e1"},)),
-        Scenario("cluster-cancelled", CLUSTER, files=4, acts=((MID_JOB, _cancel),), state="Cancelled"),
+        Scenario("cluster-cancelled", CLUSTER, files=4, acts=((MID_JOB, cancel),), state="Cancelled"),
         Scenario("answer-lost", faults=({"preset": "lost-response", "operation": CREATE, "resource": vm(1)},)),
         Scenario("never-boots", faults=({"preset": "boot-never-ready", "resource": vm(1)},)),
         Scenario("machine-lost", faults=({"preset": "vm-vanishes", "resource": vm(1), "after_s": 55},)),
@@ -89,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
             {"preset": "scope-locked", "operation": DELETE, "resource": vm(1), "times": 5},
         )),
         Scenario("nic-stays", faults=({"preset": "nic-left-behind", "resource": vm(1)},)),
-        Scenario("cancelled", acts=((MID_JOB, _cancel),), state="Cancelled"),
+        Scenario("cancelled", acts=((MID_JOB, cancel),), state="Cancelled"),
         Retraining("retrained"),
         Retraining("retrained-per-carrier", trials=4, units=CARRIERS),
         Sweep("retrained-by-sweep"),
@@ -100,7 +96,7 @@ SCENARIOS: dict[str, Scenario] = {
         Sweep("sweep-cluster-lost", acts=((sweeping.RECORDED, sweeping.lose_cluster),)),
         Sweep("sweep-never-begins",
               faults=({"kind": "stuck", "operation": f"{ML}/jobs/write", "resource": "*-sweep-e1"},)),
-        Sweep("sweep-cancelled", space=GRID, acts=((sweeping.REPORTED, sweeping.cancel),), state="Cancelled"),
+        Sweep("sweep-cancelled", space=GRID, acts=((sweeping.REPORTED, cancel),), state="Cancelled"),
         Sweep("sweep-cut-off", space=GRID, acts=((sweeping.RECORDED, sweeping.cut_off),), is_cut_off=True),
         Deployment("rollout-good"),
         Deployment("rollout-bad", fails_at=100, state="RolledBack"),

@@ -7,10 +7,12 @@ both to the same answers, and the e2e tests run the same app and agent against A
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -51,6 +53,11 @@ class BlobStorage:
     def read(self, container: str, name: str) -> bytes | None:
         found = self.containers[container].get(name)
         return found.data if found else None
+
+    def document(self, container: str, name: str) -> dict[str, Any]:
+        """A blob that is a JSON object; empty where there is none."""
+        found: dict[str, Any] = json.loads(self.read(container, name) or b"{}")
+        return found
 
     def names(self, container: str, prefix: str = "") -> list[str]:
         return sorted(name for name in self.containers[container] if name.startswith(prefix))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from localdev.azuresim.ml.mlflow import JOBS
 from localdev.azuresim.store import Resource
 from shared.domain import names
 from tests.crash.retraining import Retraining
-from tests.crash.scenario import SLOT, WORKLOAD
+from tests.crash.scenario import SLOT, WORKLOAD, outcome_of
 from tests.crash.tracked import METRIC
 
 if TYPE_CHECKING:
@@ -49,14 +48,24 @@ class Sweep(Retraining):
         under_way = [job for job in _jobs(machine) if job.properties["status"] not in OVER]
         return f"{under_way[0].name} is {under_way[0].properties['status']}" if under_way else ""
 
+    def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
+        """S1 to S6: what a search by Azure ML promises besides."""
+        yield from super().unkept(machine, strict=strict)
+        records = _records(machine)
+        won = outcome_of(machine).get("state") == "Completed"
+        yield from _one_at_a_time(machine)
+        yield from _ended_before_its_cluster(machine) if strict else ()
+        yield from _foreign_records(machine, records)
+        for sweep in _sweeps(machine):
+            yield from _lost_trials(machine, sweep, records, won=won)
+            yield from _untold(machine, sweep, records) if strict else ()
+        if won:
+            yield from _unjust_champion(machine, records)
+
 
 def cluster(epoch: int) -> str:
     """A glob of the sweep's cluster in one epoch."""
     return f"*{names.cluster_name(names.lease_id(RUN, 'train', 0), epoch)}*"
-
-
-def cancel(machine: Machine) -> None:
-    machine.user("cancel_run", id=RUN)
 
 
 def cut_off(machine: Machine) -> None:
@@ -86,20 +95,6 @@ def _outsider(machine: Machine, method: str, of: Callable[[], str], **query: str
         machine.exchange(asked.prepare())
 
     machine.asks("by an outsider", call)
-
-
-def unkept_sweeps(machine: Machine, *, strict: bool) -> Iterator[str]:
-    """S1 to S5: what a search by Azure ML promises. `strict`: nothing but the app's process was crashed."""
-    records = _records(machine)
-    won = _document(machine, f"runs/{RUN}/outcome.json").get("state") == "Completed"
-    yield from _one_at_a_time(machine)
-    yield from _ended_before_its_cluster(machine) if strict else ()
-    yield from _foreign_records(machine, records)
-    for sweep in _sweeps(machine):
-        yield from _lost_trials(machine, sweep, records, won=won)
-        yield from _untold(machine, sweep, records) if strict else ()
-    if won:
-        yield from _unjust_champion(machine, records)
 
 
 def _one_at_a_time(machine: Machine) -> Iterator[str]:
@@ -193,7 +188,7 @@ def _untold(machine: Machine, sweep: Resource, records: Mapping[str, Mapping[str
 
 def _unjust_champion(machine: Machine, records: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """S6: the best valid trial on record has the title, the earlier one on a tie."""
-    lineage = json.loads(machine.cloud.storage.read("models", f"{WORKLOAD}-model/2/LINEAGE.json") or b"{}")
+    lineage = machine.cloud.storage.document("models", f"{WORKLOAD}-model/2/LINEAGE.json")
     valid = {trial: r["metrics"][METRIC] for trial, r in records.items() if r["status"] == "valid"}
     best = min(valid, key=lambda trial: (-valid[trial], trial), default="")
     if lineage.get("trial") != best or lineage.get("azureRun") != records[best]["azure_run"]:
@@ -223,5 +218,4 @@ def _records(machine: Machine) -> dict[str, dict[str, Any]]:
 
 
 def _document(machine: Machine, path: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(machine.cloud.storage.read("muster", path) or b"{}")
-    return found
+    return machine.cloud.storage.document("muster", path)

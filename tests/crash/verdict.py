@@ -8,21 +8,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.domain import names
 from shared.domain.audit import verify_chain
-from tests.crash.deployment import Deployment, unsafe_rollouts
 from tests.crash.histories import History, histories_of, replay_fault
 from tests.crash.machine import Machine
 from tests.crash.rest import left_in_azure
-from tests.crash.retraining import Retraining, unfair_titles
-from tests.crash.sweeping import Sweep, unkept_sweeps
+from tests.crash.scenario import LATE, OUTPUT, outcome_of, state_of
 from tests.support.checker import TAGS
 
-OUTPUT = "nightly/20260301T020000Z/"
-LATE = timedelta(minutes=5)
 MAX_EVENTS, MAX_PAYLOAD = 2000, 16 * 1024
 
 
@@ -40,13 +36,6 @@ class Baseline:
         return cls(state_of(machine), published(machine), len(_births(machine)), _jobs(machine))
 
 
-def state_of(machine: Machine) -> str:
-    """How the run ended by its own record; without one, how its instance did."""
-    outcome = _outcome(machine)
-    root = machine.hub.get_instance(machine.scenario.run)
-    return str(outcome["state"]) if outcome else (root.status.name if root else "absent")
-
-
 def published(machine: Machine) -> dict[str, bytes]:
     return machine.scenario.published(machine.cloud.storage)
 
@@ -56,8 +45,7 @@ def violations(machine: Machine, baseline: Baseline | None = None, *, strict: bo
     return [
         *_never_too_long(machine),
         *_nothing_left(machine),
-        *_covered(machine),
-        *(unkept_sweeps(machine, strict=strict) if isinstance(machine.scenario, Sweep) else ()),
+        *machine.scenario.unkept(machine, strict=strict),
         *(_as_without_faults(machine, baseline, strict=strict) if baseline else ()),
         *_one_machine_at_a_time(machine),
         *_closed_stays_closed(machine),
@@ -94,38 +82,6 @@ def _nothing_left(machine: Machine) -> Iterator[str]:
     yield from (f"I17 {instance.id} is {instance.status.name}" for instance in running)
     yield from (f"I20 {each} is open" for each in machine.cloud.storage.names("muster", "leases/open/"))
     yield from (f"I10 {each} is left" for each in machine.cloud.storage.names("muster", "claims/unstarted/"))
-
-
-def _covered(machine: Machine) -> Iterator[str]:
-    """I4, I5: either all of it is published, each input once, or nothing is."""
-    storage, found = machine.cloud.storage, published(machine)
-    if isinstance(machine.scenario, Retraining):
-        yield from unfair_titles(storage, machine.scenario, _outcome(machine))
-        return
-    if isinstance(machine.scenario, Deployment):
-        yield from unsafe_rollouts(machine, _outcome(machine))
-        return
-    if f"{OUTPUT}_SUCCESS" not in found:
-        if state_of(machine) == "TERMINATED":  # which runs no clean-up; readers go by _SUCCESS
-            return
-        yield from (f"I4 {name} is there without _SUCCESS" for name in found)
-        return
-    manifest = json.loads(found[f"{OUTPUT}_MANIFEST.json"])
-    success = json.loads(found[f"{OUTPUT}_SUCCESS"])
-    if success["manifest"] != hashlib.sha256(found[f"{OUTPUT}_MANIFEST.json"]).hexdigest():
-        yield "I5 _SUCCESS names another manifest"
-    parts = {part["blob"]: part["sha256"] for part in manifest["parts"]}
-    if set(parts) != {name for name in found if "/part-" in name}:
-        yield f"I4 declared {sorted(parts)}, found {sorted(found)}"
-    for name, digest in parts.items():
-        if hashlib.sha256(found.get(name, b"")).hexdigest() != digest:
-            yield f"I4 {name} is not what the manifest says"
-    items = sorted(item["blob"] for item in manifest["items"])
-    if items != storage.names("landing"):
-        yield f"I4 landed {storage.names('landing')}, accounted for {items}"
-    watermark = json.loads(storage.read("muster", "watermarks/nightly.json") or b"{}")
-    if watermark.get("run") != machine.scenario.run or watermark.get("claim"):
-        yield f"I5 published, and the watermark says {watermark}"
 
 
 def _as_without_faults(machine: Machine, baseline: Baseline, *, strict: bool) -> Iterator[str]:
@@ -194,14 +150,14 @@ def _audit_verifies(machine: Machine) -> Iterator[str]:
         chains.setdefault(name.split("/")[1], []).append(storage.read("muster", name) or b"")
     for chain, records in chains.items():
         yield from (f"I16 {chain}: {fault}" for fault in verify_chain(records))
-    outcome = _outcome(machine)
+    outcome = outcome_of(machine)
     if outcome and outcome["audit_head"] != hashlib.sha256(chains[machine.scenario.run][-1]).hexdigest():
         yield "I16 the run's last record is not the head that its outcome names"
 
 
 def _paid_for(machine: Machine) -> Iterator[str]:
     """I3: the run's own account covers what the meter shows of its machines."""
-    outcome = _outcome(machine)
+    outcome = outcome_of(machine)
     if not outcome or outcome["teardown"] != "Clean":
         return
     lines = machine.cloud.world.meter.lines(machine.clock.time())
@@ -249,7 +205,7 @@ def _closings(machine: Machine) -> dict[str, float]:
     """When the lease of each machine, by the machine's name, was closed."""
     storage, closed = machine.cloud.storage, {}
     for name in storage.names("muster", "leases/closed/"):
-        record = json.loads(storage.read("muster", name) or b"{}")
+        record = storage.document("muster", name)
         lease, at = record["lease"], datetime.fromisoformat(record["at"])
         for name_of in (names.vm_name, names.cluster_name):
             closed[name_of(lease["id"], lease["epoch"])] = at.timestamp()
@@ -262,13 +218,6 @@ def _jobs(machine: Machine) -> int:
     return len(events.since(type_="script_started")) + len(submitted)
 
 
-def _outcome(machine: Machine) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        machine.cloud.storage.read("muster", f"runs/{machine.scenario.run}/outcome.json") or b"{}"
-    )
-    return found
-
-
 def _machine(resource_id: str) -> str:
     """The machine that a line of the bill is about: a node's is its cluster."""
     _, _, of_cluster = resource_id.partition("/computes/")
@@ -279,4 +228,4 @@ def _name(resource_id: str) -> str:
     return resource_id.rsplit("/", 1)[-1]
 
 
-__all__ = ["Baseline", "History", "published", "state_of", "violations"]
+__all__ = ["Baseline", "History", "published", "violations"]

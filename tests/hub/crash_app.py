@@ -166,10 +166,8 @@ def main() -> None:
             signal.pause()
         case [path]:
             run_all(Path(path))
-        case [
-            path,
-            "--killed-from-outside",
-        ]:  # however often, it is no activity's doing: none is given up for it
+        case [path, "--killed-from-outside"]:
+            # However often, it is no activity's doing: none is given up for it.
             run_all(Path(path), max_deliveries=1_000)
 
 
