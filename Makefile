@@ -35,14 +35,16 @@ test-retrain: setup ## retrainings in a world of processes: the bad days, a swee
 test-deploy: setup ## sixteen endpoints at once under an outside client: twelve bad models and the bad days (5 minutes, by itself)
 	$(PY) -m pytest -s $(ROLLOUTS)
 
-test-thrice: setup ## every test three times, each with another hash seed: the same results
-	@for seed in 1 22 333; do echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test || exit 1; done
+test-thrice: setup ## test and test-retrain three times, each with another hash seed: the same results
+	@for seed in 1 22 333; do \
+	  echo "== PYTHONHASHSEED=$$seed"; PYTHONHASHSEED=$$seed $(MAKE) --no-print-directory test test-retrain || exit 1; \
+	done
 
 test-kills: setup ## 200 real SIGKILLs of app, worker and hub in run after run, then of everything in `make run`
 	APP_KILLS=200 $(PY) -m pytest -s tests/e2e/test_kills.py
 	PLUG_ROUNDS=4 $(PY) -m pytest -s tests/e2e/test_plug.py
 
-test-chaos: setup ## 500 random nights, several faults at once (15 minutes on 2 cores)
+test-chaos: setup ## 500 random nights, several faults at once (12 minutes on 2 cores)
 	$(PY) -m tests.crash chaos --runs 500
 
 test-crash: setup ## every single crash of every night, then 500 random nights (about an hour on 2 cores)
