@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node import child, convert_compare
-from tests.crash.deployment import GREEN, PRESETS, RUN, Deployment, brief, deployed
+from tests.crash.deployment import GREEN, PRESETS, RUN, Deployment, deployed, strays
 from tests.crash.scenario import WORKLOAD
 from tests.crash.storage import BlobStorage
 from tests.support import conversions, deployments
@@ -62,7 +62,7 @@ class Converted(Deployment):
         """C1 to C3: of the machine that converts, of the converted file, and of what may be deployed."""
         yield from super().unkept(machine, strict=strict)
         made = [e for e in machine.cloud.world.events.since(type_="vm") if e["power"] == "creating"]
-        yield from (f"C1 {fault}" for fault in brief(made, _TTL))
+        yield from (f"C1 {fault}" for fault in strays(made, _TTL))
         yield from _true_to_its_record(machine.cloud.storage)
         yield from _nothing_unlike(machine)
 

@@ -181,8 +181,8 @@ def _model(machine: Machine, version: str) -> Any:
     )  # fmt: skip
 
 
-def brief(events: Iterable[Mapping[str, Any]], within: timedelta) -> Iterator[str]:
-    """What of these creations is not the run's by its tags, or has no deadline so soon after it was made."""
+def strays(events: Iterable[Mapping[str, Any]], within: timedelta) -> Iterator[str]:
+    """Which of these were not made as the run's, by their tags, or have no deadline so soon after they were made."""
     for event in events:
         tags, name = event["tags"], event["resource_id"].rpartition("/")[2]
         if missing := TAGS - set(tags):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from localdev.azuresim.ml.endpoint_spec import DEPLOYMENTS
 from shared.domain import names
-from tests.crash.deployment import GREEN, RUN, Deployment, brief, deployed
+from tests.crash.deployment import GREEN, RUN, Deployment, deployed, strays
 from tests.crash.scenario import LATE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Profiled(Deployment):
     def unkept(self, machine: Machine, *, strict: bool) -> Iterator[str]:
         """P1 to P4: candidates are the run's, for a time, without traffic and not for ever; green is as was found."""
         yield from super().unkept(machine, strict=strict)
-        yield from (f"P1 {fault}" for fault in brief(_made(machine, *CANDIDATES), _UNTIL))
+        yield from (f"P1 {fault}" for fault in strays(_made(machine, *CANDIDATES), _UNTIL))
         yield from _outlived(machine)
         yield from _without_traffic(machine)
         there = {each.name for each in machine.cloud.world.store.of_type(DEPLOYMENTS)}
