@@ -27,6 +27,9 @@ _LISTENING = re.compile(
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 5
 _LOOK_S = 0.05
+_KEEP_ALIVE_S = (
+    240  # learn.microsoft.com azure/load-balancer/load-balancer-tcp-idle-timeout: four minutes by default
+)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -108,6 +111,8 @@ class Azurite:
             *(word for pair in zip(services, values, strict=True) for word in pair),
             *("--cert", str(self._certificates.chain), "--key", str(self._certificates.key)),
             *("--oauth", "basic", "--skipApiVersionCheck", "--disableTelemetry", "--silent"),
+            # Its own five seconds often end in the moment in which a client asks again on the idle connection.
+            *("--blobKeepAliveTimeout", str(_KEEP_ALIVE_S)),
             *(["--inMemoryPersistence"] if self._in_memory else ["--location", str(self._folder)]),
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from shared.azure import arm, endpoint_records, event_ledger, ledger
 from shared.domain import fence, names
 from shared.domain.deploy import DeployOutcome, DeployRequest, DeployState, EndpointRecord, HoldRequest
 from shared.domain.drift import DriftRequest
-from shared.domain.errors import ConflictError
+from shared.domain.errors import AppError, ConflictError
 from shared.domain.retrain import RetrainRequest
 from shared.domain.scoring import ScoreRequest
 from shared.domain.workload import BatchScoring, Deployment, DriftMonitor, Retraining, Workload
@@ -20,6 +21,8 @@ from shared.durable import contracts
 from shared.durable.client import Orchestrations
 from shared.durable.contracts import Step
 from shared.triggers.deploy_checks import overtaken_by
+
+logger = logging.getLogger(__name__)
 
 type RunRequest = ScoreRequest | RetrainRequest | DriftRequest | DeployRequest
 
@@ -102,7 +105,12 @@ async def start_once(
     if not await _has_run(orchestrations, request.run):
         await asyncio.to_thread(_prepare, claimed)
         await orchestrations.start(ROOTS[claimed.workload.kind], claimed, request.run)
-    await asyncio.to_thread(ledger.delete, _unstarted(request.run))
+    try:
+        await asyncio.to_thread(ledger.delete, _unstarted(request.run))
+    except (
+        AppError
+    ) as error:  # it is started: who asked without a key and is told otherwise would start another
+        logger.warning("%s was started, its marker stays for the next tick: %s", request.run, error)
     return Started(run=request.run, fresh=fresh)
 
 

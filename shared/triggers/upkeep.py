@@ -15,7 +15,7 @@ from shared.domain.upkeep import REAPER, ReapRequest
 from shared.durable import contracts
 from shared.durable.client import Orchestrations
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 STUCK = timedelta(minutes=2)  # a pass makes a step every few seconds; one that made none for so long may hang
 MOST_PASSES = 3  # at once: where all of these hang, it is not the passes that are ill
@@ -52,7 +52,7 @@ async def _free_id(orchestrations: Orchestrations, instance: str, now: datetime)
             return free
         if look.as_of is None or now - look.as_of < STUCK:
             return None
-        _log.warning("%s has made no step since %s: upkeep goes on beside it", free, look.as_of.isoformat())
+        logger.warning("%s has made no step since %s: upkeep goes on beside it", free, look.as_of.isoformat())
     return None
 
 

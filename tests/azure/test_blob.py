@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 
 from shared.azure import blob
 from shared.domain.errors import ConflictError, NotFoundError, SpecError, TransientError
@@ -202,3 +203,10 @@ def test_a_read_whose_answer_is_lost_is_worth_another_try(lossy: LossyProxy, nam
 
     assert lost.value.code == "NoAnswer"
     assert blob.read(_STATE, name) == b"mine"
+
+
+def test_an_idle_connection_is_kept_as_long_as_azure_keeps_it(cloud: Cloud) -> None:
+    """Five seconds, Azurite's own, often end while the next request is on its way: it is lost then."""
+    anyone = requests.get(f"{os.environ['MUSTER_STORAGE_ACCOUNT_URL']}/muster", timeout=10)
+
+    assert anyone.headers["Keep-Alive"] == "timeout=240"

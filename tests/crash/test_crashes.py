@@ -21,14 +21,16 @@ from orchestrators import deploy, score, sweep
 from shared.domain.conversion import ParityVerdict
 from shared.domain.lease import Operation
 from shared.platforms import dsvm
+from tests.crash import app
 from tests.crash.__main__ import every_single, sample
 from tests.crash.campaign import Result, Runner, Summary, Task, stalls, summed
+from tests.crash.machine import Machine
 from tests.crash.plans import Plan, Verdict
 from tests.crash.rig import Rig
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.verdict import violations
 
-# A sample small enough for every test run; `make test-crash`, which CI runs too, has the whole.
+# A sample small enough for every test run; `make test-crash` has the whole, of which CI runs the random nights.
 CRASHES, NIGHTS = (
     int(os.environ.get(f"MUSTER_{what}", count)) for what, count in (("CRASHES", 20), ("NIGHTS", 8))
 )
@@ -89,6 +91,38 @@ def test_a_task_is_parsed_as_it_is_written() -> None:
         Task("plain"),
     ):
         assert Task.parse(str(task)) == task
+
+
+class _MarkerStays(Plan):
+    """Once, Blob Storage does not answer when the marker of a claim is to be deleted, whose run has been started."""
+
+    name = "marker stays"
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def drops_request(self, machine: Machine, strand: str, label: str) -> bool:
+        if self.dropped or not label.startswith("DELETE /muster/claims/unstarted/"):
+            return False
+        self.dropped.append(strand)
+        return True
+
+
+def test_who_asked_for_what_was_started_is_not_told_to_ask_again(runner: Runner) -> None:
+    plan, answers, run_http = _MarkerStays(), list[int](), app.run_http
+
+    def told(*asked: Any, **route: Any) -> Any:
+        answer = run_http(*asked, **route)
+        answers.append(answer.status_code)
+        return answer
+
+    with (
+        mock.patch.object(app, "run_http", told),
+        runner.rig.running(SCENARIOS["rollout-good"], plan) as machine,
+    ):
+        assert violations(machine) == []  # the next tick deletes the marker
+
+    assert (plan.dropped, answers) == (["trigger post_deployment"], [202, 200])
 
 
 class TestTheMachineSees:

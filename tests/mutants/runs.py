@@ -37,6 +37,13 @@ STARTING = (
         tests=(f"{_START}::test_a_run_that_ended_and_was_forgotten_by_the_hub_is_not_run_again",),
     ),
     Mutant(
+        name="started-is-started-whatever-its-marker",
+        file="shared/triggers/start.py",
+        old='        logger.warning("%s was started, its marker stays for the next tick: %s", request.run, error)\n',
+        new="        raise\n",
+        tests=("tests/crash/test_crashes.py::test_who_asked_for_what_was_started_is_not_told_to_ask_again",),
+    ),
+    Mutant(
         name="run-with-an-outcome-is-over",
         file="shared/triggers/start.py",
         old='    return await asyncio.to_thread(ledger.exists, f"runs/{run}/outcome.json")\n',
