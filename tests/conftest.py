@@ -38,7 +38,15 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def inhabited(simulated: Cloud) -> Iterator[Cloud]:
     """The environment is lent to one module at a time: whichever runs next may live in another world."""
     with simulated.inhabited() as cloud:
+        cloud.let_limits_recover()
         yield cloud
+
+
+@pytest.fixture(autouse=True)
+def asked_by_nobody_before(request: pytest.FixtureRequest) -> None:
+    """What a test may ask of Azure does not depend on which tests this process ran before."""
+    if "inhabited" in request.fixturenames:
+        request.getfixturevalue("inhabited").let_limits_recover()
 
 
 @pytest.fixture

@@ -17,16 +17,22 @@ from shared.triggers.start import KeyReused, Started, start_forgotten, start_onc
 from tests.activities.runs import Run, workload
 from tests.crash.app import HubClient, run_turn
 from tests.crash.clock import VirtualClock
+from tests.support.cloud import Cloud
 
 RIVALS = 6
-
-pytestmark = pytest.mark.usefixtures("cloud")
 
 
 @pytest.fixture
 def hub() -> Iterator[TaskHub]:
     with TaskHub.open(None, clock=VirtualClock()) as hub:
         yield hub
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits(cloud: Cloud) -> None:
+    """What other tests of this process have claimed and left would be started here."""
+    for path in ledger.list_paths("claims/unstarted/"):
+        ledger.delete(path)
 
 
 @pytest.fixture
