@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from typing import Any
 
 from shared.domain.probes import percentile
 from shared.domain.serving import MetricsQuery, ServingMetrics
+
+type _Answer = tuple[float, str, float]  # of local_router: when, the first digit of its status, milliseconds
 
 _MOST_PAIRS = 1000
 _MINUTE_S = 60
@@ -55,27 +58,33 @@ def to_app(machine: float, pairs: Sequence[Pair]) -> float:
 
 
 def read_metrics(folder: Path, query: MetricsQuery) -> dict[str, ServingMetrics]:
-    """By deployment. `newest` is the router's last sign of life in the window: it counts whether anybody asks or not."""
-    pairs = read_pairs(folder)
-    counted = [
-        (moment, line["counts"])
-        for line in _counted(folder)
-        if query.since.timestamp() <= (moment := to_app(line["at"], pairs)) <= query.until.timestamp()
-    ]
-    newest = max((moment for moment, _ in counted), default=None)
-    minutes = len({int(moment // _MINUTE_S) for moment, _ in counted})
-    return {
-        name: _of([counts[name] for _, counts in counted if name in counts], newest, minutes)
-        for name in query.deployments
-    }
+    """By deployment. `newest` is the router's last sign of life in the window: it counts whether anybody asks or not.
+
+    Each request counts by its own moment, not by that of the line it stands in: a second's line may have tests at its
+    beginning, and at its end a step's first traffic.
+    """
+    pairs, since, until = read_pairs(folder), query.since.timestamp(), query.until.timestamp()
+
+    def is_within(machine: float) -> bool:
+        return since <= to_app(machine, pairs) <= until
+
+    signs, answers = list[float](), dict[str, list[_Answer]]()
+    for line in _counted(folder):
+        if is_within(line["at"]):
+            signs.append(to_app(line["at"], pairs))
+        for name in set(query.deployments) & set(line["answers"]):
+            answers.setdefault(name, []).extend(a for a in line["answers"][name] if is_within(a[0]))
+    newest, minutes = max(signs, default=None), len({int(sign // _MINUTE_S) for sign in signs})
+    return {name: _of(answers.get(name, []), newest, minutes) for name in query.deployments}
 
 
-def _of(counts: Sequence[dict[str, Any]], newest: float | None, minutes: int) -> ServingMetrics:
-    latencies = [each for count in counts for each in count["ms"]]
+def _of(answers: Sequence[_Answer], newest: float | None, minutes: int) -> ServingMetrics:
+    kinds = Counter(kind for _, kind, _ in answers)
+    latencies = [milliseconds for _, _, milliseconds in answers]
     return ServingMetrics(
-        requests=len(latencies),
-        errors_4xx=sum(count.get("4", 0) for count in counts),
-        errors_5xx=sum(count.get("5", 0) for count in counts),
+        requests=len(answers),
+        errors_4xx=kinds["4"],
+        errors_5xx=kinds["5"],
         p50_ms=percentile(latencies, 0.5),
         p95_ms=percentile(latencies, 0.95),
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
@@ -84,8 +93,9 @@ def _of(counts: Sequence[dict[str, Any]], newest: float | None, minutes: int) ->
 
 
 def _counted(folder: Path) -> Iterator[dict[str, Any]]:
+    """The router's lines; those that one of an earlier version of Muster wrote have no answers."""
     for name in ("metrics.old.jsonl", "metrics.jsonl"):
-        yield from _lines(folder / name)
+        yield from ({"answers": {}, **line} for line in _lines(folder / name))
 
 
 def _lines(path: Path) -> list[Any]:

@@ -76,31 +76,30 @@ class Endpoint:
 
 
 class Tally:
-    """Counts by deployment and first digit of the status, and how long each request took; a line a second."""
+    """Every answer by deployment: when, the first digit of its status, and how long it took. Written once a second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._counts: dict[str, dict[str, Any]] = {}
+        self._answers: dict[str, list[tuple[float, str, float]]] = {}
         self._lock = threading.Lock()
         self._written = 0.0
 
     def count(self, deployment: str, status: int, milliseconds: float) -> None:
+        answer = (round(time.time(), 3), str(status)[0], round(milliseconds, 2))
         with self._lock:
-            of = self._counts.setdefault(deployment, {"ms": []})
-            of[str(status)[0]] = of.get(str(status)[0], 0) + 1
-            of["ms"].append(round(milliseconds, 2))
+            self._answers.setdefault(deployment, []).append(answer)
 
     def flush(self) -> None:
         with self._lock:
-            counts, self._counts = self._counts, {}
+            answers, self._answers = self._answers, {}
         now = time.time()
-        if not counts and now - self._written < HEARTBEAT_S:
+        if not answers and now - self._written < HEARTBEAT_S:
             return
         self._written = now
         if self._path.exists() and self._path.stat().st_size > LONGEST_LOG_BYTES:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
         with self._path.open("a") as file:
-            file.write(json.dumps({"at": now, "counts": counts}) + "\n")
+            file.write(json.dumps({"at": now, "answers": answers}) + "\n")
 
 
 class Handler(BaseHTTPRequestHandler):

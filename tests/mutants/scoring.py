@@ -102,6 +102,15 @@ LOCAL = (
         tests=(f"{_LOCAL}::test_who_holds_a_lower_epoch_writes_nothing",),
     ),
     Mutant(
+        name="a-request-counts-by-its-own-moment",
+        file="shared/platforms/local_metrics.py",
+        old="if is_within(a[0]))",
+        new='if is_within(line["at"]))',
+        tests=(
+            "tests/platforms/test_local_server.py::test_what_a_step_s_first_second_has_of_the_time_before_does_not_count_in_it",
+        ),
+    ),
+    Mutant(
         name="local-key",
         file="shared/platforms/local_router.py",
         old="        if not hmac.compare_digest(",

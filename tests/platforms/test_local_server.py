@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from shared.azure.scoring_client import ScoringClient
 from shared.config import settings
 from shared.domain.errors import NotFoundError, PlatformError, SpecError, TransientError
 from shared.domain.serving import DeploymentState, MetricsQuery, TrafficChange
-from shared.platforms import local_metrics, platforms
+from shared.platforms import local_metrics, local_router, platforms
 from shared.platforms.local_metrics import Pair, to_app
 from tests.platforms.serving import BLUE, GREEN, RUN, Rollout, a_model, go_live, refused, score
 from tests.support.cloud import Cloud, environment
@@ -215,12 +216,35 @@ def test_metrics_are_counted_by_deployment_on_the_apps_clock(live: Rollout) -> N
 
 
 def test_what_was_before_a_window_does_not_count_in_it(live: Rollout) -> None:
+    live.look()  # leaves a pair of both clocks, as the write of a step's traffic does
     since = arm.now()
     assert score(live).status == 200
     _metrics(live, since, lambda found: found[BLUE].requests >= 1)
     live.cloud.pass_time(600)
     later = arm.now()
     assert live.server.read_metrics(_query(live, later))[BLUE].requests == 0
+
+
+def test_what_a_step_s_first_second_has_of_the_time_before_does_not_count_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract test has bad requests refused, and ends a moment before green gets its first traffic."""
+    machine = SimpleNamespace(time=lambda: 100.0)
+    monkeypatch.setattr(local_router, "time", machine)
+    tally = local_router.Tally(tmp_path / "metrics.jsonl")
+    for _ in range(9):
+        tally.count(GREEN, 400, 1.0)
+    machine.time = lambda: 100.6
+    tally.count(GREEN, 200, 2.0)
+    machine.time = lambda: 101.0
+    tally.flush()
+    since, until = (datetime.fromtimestamp(at, UTC) for at in (100.5, 102))
+    query = MetricsQuery(platform="local", endpoint="e", deployments=(GREEN,), since=since, until=until)
+
+    green = local_metrics.read_metrics(tmp_path, query)[GREEN]
+
+    assert (green.requests, green.errors_4xx, green.p95_ms) == (1, 0, 2.0)
+    assert green.newest == datetime.fromtimestamp(101, UTC)
 
 
 def test_an_endpoint_on_this_machine_is_opened_by_a_key(fresh: Rollout) -> None:
