@@ -54,7 +54,7 @@ def test_a_cluster_that_is_not_attached_is_asked_for(cloud: Cloud) -> None:
 
 
 def test_a_declared_cluster_is_attached_once_and_then_ready(cloud: Cloud) -> None:
-    name = f"aks-{uuid.uuid4().hex[:6]}"
+    name = f"aks-a{uuid.uuid4().hex[:6]}"  # after a dash there has to be a letter somewhere
     attach = Attach(cluster_id=estate.cluster_id(), namespace="muster")
     target = ON_PROD.model_copy(update={"compute": name, "attach": attach})
     since = cloud.mark()
