@@ -17,8 +17,7 @@ from typing import Any
 
 from shared.domain.probes import percentile
 from shared.domain.serving import MetricsQuery, ServingMetrics
-
-type _Answer = tuple[float, str, float]  # of local_router: when, the first digit of its status, milliseconds
+from shared.platforms.local_router import Answer
 
 _MOST_PAIRS = 1000
 _MINUTE_S = 60
@@ -68,17 +67,20 @@ def read_metrics(folder: Path, query: MetricsQuery) -> dict[str, ServingMetrics]
     def is_within(machine: float) -> bool:
         return since <= to_app(machine, pairs) <= until
 
-    signs, answers = list[float](), dict[str, list[_Answer]]()
+    signs, answers = list[float](), dict[str, list[Answer]]()
     for line in _counted(folder):
-        if is_within(line["at"]):
-            signs.append(to_app(line["at"], pairs))
-        for name in set(query.deployments) & set(line["answers"]):
-            answers.setdefault(name, []).extend(a for a in line["answers"][name] if is_within(a[0]))
+        if (ended := to_app(line["at"], pairs)) < since:
+            continue  # and so did all that it tells of
+        if ended <= until:
+            signs.append(ended)
+        told = line.get("answers", {})  # an earlier version's router wrote none
+        for name in set(query.deployments) & set(told):
+            answers.setdefault(name, []).extend(answer for answer in told[name] if is_within(answer[0]))
     newest, minutes = max(signs, default=None), len({int(sign // _MINUTE_S) for sign in signs})
     return {name: _of(answers.get(name, []), newest, minutes) for name in query.deployments}
 
 
-def _of(answers: Sequence[_Answer], newest: float | None, minutes: int) -> ServingMetrics:
+def _of(answers: Sequence[Answer], newest: float | None, minutes: int) -> ServingMetrics:
     kinds = Counter(kind for _, kind, _ in answers)
     latencies = [milliseconds for _, _, milliseconds in answers]
     return ServingMetrics(
@@ -93,9 +95,8 @@ def _of(answers: Sequence[_Answer], newest: float | None, minutes: int) -> Servi
 
 
 def _counted(folder: Path) -> Iterator[dict[str, Any]]:
-    """The router's lines; those that one of an earlier version of Muster wrote have no answers."""
     for name in ("metrics.old.jsonl", "metrics.jsonl"):
-        yield from ({"answers": {}, **line} for line in _lines(folder / name))
+        yield from _lines(folder / name)
 
 
 def _lines(path: Path) -> list[Any]:

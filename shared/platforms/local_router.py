@@ -75,12 +75,15 @@ class Endpoint:
         return self._folder / "deployments" / deployment
 
 
+type Answer = tuple[float, str, float]  # when, the first digit of its status, milliseconds
+
+
 class Tally:
-    """Every answer by deployment: when, the first digit of its status, and how long it took. Written once a second."""
+    """Every answer, by deployment. A line a second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._answers: dict[str, list[tuple[float, str, float]]] = {}
+        self._answers: dict[str, list[Answer]] = {}
         self._lock = threading.Lock()
         self._written = 0.0
 

@@ -51,6 +51,8 @@ def _outlived(machine: Machine) -> Iterator[str]:
     Of what a worker that was out of sight makes after that, it begins at once, as I11 has it of machines.
     """
     for event in _made(machine, *CANDIDATES):
+        if "muster-deadline" not in event["tags"]:
+            continue  # that is said already
         until = datetime.fromisoformat(event["tags"]["muster-deadline"]).timestamp()
         if _deleting(machine, event) > max(until, event["at"]) + LATE.total_seconds():
             yield f"P1 {_name(event)}, made at {event['at']:.0f}, has until {until:.0f}, and is still there"

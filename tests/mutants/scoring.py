@@ -104,7 +104,7 @@ LOCAL = (
     Mutant(
         name="a-request-counts-by-its-own-moment",
         file="shared/platforms/local_metrics.py",
-        old="if is_within(a[0]))",
+        old="if is_within(answer[0]))",
         new='if is_within(line["at"]))',
         tests=(
             "tests/platforms/test_local_server.py::test_what_a_step_s_first_second_has_of_the_time_before_does_not_count_in_it",
